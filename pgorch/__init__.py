@@ -1,0 +1,1 @@
+"""pgorch: a durable agent orchestrator that lives in Postgres."""

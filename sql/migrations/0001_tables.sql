@@ -1,0 +1,288 @@
+-- The tables of pgorch. How a step lives in them is told in TECHNICAL_DOCS.md ("Life of a step").
+--
+-- Definition tables (graphs, nodes, edges, reach, tools, settings) are small and rarely written; nothing on the
+-- path of a run writes them. Hot tables (runs, steps, history, approvals, ...) have `bucket` first in every key,
+-- so that the same SQL can be spread over several servers by bucket; on one server one bucket is in use.
+-- Tables whose name begins with an underscore are internal; everything else may be read by anybody with the right.
+
+create table pgorch.settings (
+    name  text primary key,
+    value jsonb not null
+);
+comment on table pgorch.settings is 'How this installation behaves: one row per setting.';
+insert into pgorch.settings (name, value) values ('buckets', '1');
+
+create table pgorch._clock (
+    only_row  boolean primary key default true check (only_row),
+    offset_by interval not null default '0'
+);
+comment on table pgorch._clock is 'What clock_now() adds to the time of the server. Zero, but for tests that jump in time.';
+insert into pgorch._clock default values;
+
+-- Definition ------------------------------------------------------------------------------------------------
+
+create table pgorch.tools (
+    name          text primary key,
+    description   text not null default '',
+    parameters    jsonb not null default '{"type": "object"}',
+    retry         jsonb,
+    timeout       interval,
+    transactional boolean not null default false,
+    registered_at timestamptz not null default now()
+);
+comment on table pgorch.tools is 'Every tool that a worker has ever registered, with the JSON Schema of its arguments.';
+
+create table pgorch.graphs (
+    id         uuid primary key,
+    name       text not null,
+    version    integer not null check (version >= 1),
+    digest     text not null,
+    definition jsonb not null,
+    start_node text not null,
+    retry      jsonb,
+    has_forks  boolean not null,
+    node_refs  text[] not null default '{}',
+    created_at timestamptz not null,
+    created_by text not null,
+    unique (name, version),
+    unique (name, digest)
+);
+comment on table pgorch.graphs is 'Versions of graphs. A version never changes; another definition under the same name is the next version.';
+comment on column pgorch.graphs.digest is 'SHA-256 of the definition in canonical form: the same content is the same version.';
+comment on column pgorch.graphs.has_forks is 'Can several steps of one run be live at once? If not, joins and visits need no bookkeeping.';
+comment on column pgorch.graphs.node_refs is 'Nodes that a condition or template reads as $nodes.<id>.';
+
+create table pgorch.nodes (
+    graph_id  uuid not null references pgorch.graphs (id) on delete cascade,
+    id        text not null,
+    type      text not null check (type in ('task', 'approval', 'pass', 'fail')),
+    function  text,
+    queue     text not null default 'default',
+    priority  integer,
+    input     jsonb,
+    into_key  text,
+    retry     jsonb,
+    timeout   interval,
+    title     jsonb,
+    show      jsonb,
+    branch_all boolean not null default false,
+    joins     boolean not null,
+    loops     text[] not null default '{}',
+    ends      boolean not null,
+    fast_out  boolean not null,
+    fast_in   boolean not null,
+    primary key (graph_id, id),
+    constraint task_has_a_function check ((type = 'task') = (function is not null))
+);
+comment on table pgorch.nodes is 'The nodes of graphs, prepared for routing when the graph was created.';
+comment on column pgorch.nodes.input is 'Template of the arguments; null: the whole state is passed.';
+comment on column pgorch.nodes.into_key is 'State key that takes the output; null: an object is merged key by key.';
+comment on column pgorch.nodes.joins is 'Arrivals are collected before this node runs (only in graphs with forks).';
+comment on column pgorch.nodes.loops is 'Headers of the loops around this node, outermost first; a header is in its own loop.';
+comment on column pgorch.nodes.ends is 'No edge is a candidate after success: the path ends here.';
+comment on column pgorch.nodes.fast_out is 'Success of this node can be routed in a set, without any bookkeeping.';
+comment on column pgorch.nodes.fast_in is 'This node can be entered in a set: a task without a template of arguments.';
+
+create table pgorch.edges (
+    graph_id       uuid not null,
+    source         text not null,
+    rank           integer not null,
+    ord            integer not null,
+    target         text not null,
+    on_outcome     text not null check (on_outcome in ('success', 'rejected', 'expired', 'error', 'always')),
+    condition      jsonpath,
+    contains       jsonb,
+    roots          text[] not null default '{}',
+    max_traversals integer check (max_traversals >= 1),
+    counted_loop   text,
+    back           boolean not null default false,
+    edge_id        text,
+    label          text,
+    primary key (graph_id, source, rank),
+    foreign key (graph_id, source) references pgorch.nodes (graph_id, id) on delete cascade,
+    foreign key (graph_id, target) references pgorch.nodes (graph_id, id) on delete cascade,
+    constraint one_form_of_condition check (condition is null or contains is null)
+);
+comment on table pgorch.edges is 'The edges of graphs. `approved` is stored as `success`.';
+comment on column pgorch.edges.rank is 'Order in which the edges of a source are tried: as written, but those without condition last.';
+comment on column pgorch.edges.ord is 'Position in the definition''s list of edges, from 0.';
+comment on column pgorch.edges.roots is 'Roots other than $ that the condition reads: input, nodes, run, error, decision.';
+comment on column pgorch.edges.max_traversals is 'The edge''s limit: how often it can be taken per entry into its loop.';
+comment on column pgorch.edges.counted_loop is 'Header of the innermost loop that holds the edge: entering it anew resets the count of traversals. Null: counted over the run.';
+comment on column pgorch.edges.back is 'Leads back to the header of a loop: opens a new visit.';
+
+create table pgorch._reach (
+    graph_id  uuid not null references pgorch.graphs (id) on delete cascade,
+    target    text not null,
+    source    text not null,
+    via_back  boolean not null,
+    primary key (graph_id, target, source, via_back)
+);
+comment on table pgorch._reach is
+    'From where a joining node (target) can still be reached: within the same visit of the loops around it '
+    '(via_back false), or, if it is the header of a loop, by going back in that loop (via_back true). Only joining nodes have rows.';
+
+-- Runs ------------------------------------------------------------------------------------------------------
+
+create function pgorch.bucket_of(p_id uuid) returns integer
+    language sql immutable strict parallel safe
+    as $$ select get_byte(uuid_send(p_id), 15) $$;
+comment on function pgorch.bucket_of(uuid) is 'The bucket that holds a run: the last byte of its id.';
+
+create table pgorch.runs (
+    bucket          integer not null,
+    id              uuid not null,
+    graph_id        uuid not null references pgorch.graphs (id),
+    initiator       text not null,
+    created_at      timestamptz not null,
+    idempotency_key text,
+    priority        integer not null default 0,
+    queue           text,
+    input           jsonb not null,
+    snapshot        jsonb,
+    writers         jsonb,
+    status          text not null check (status in ('running', 'awaiting_approval', 'waiting', 'paused', 'completed', 'failed', 'cancelled')),
+    watched_until   timestamptz,
+    finished_at     timestamptz,
+    error           jsonb,
+    live            integer not null check (live >= 0),
+    seq             integer not null default 0,
+    delta           jsonb not null default '{}',
+    primary key (bucket, id),
+    constraint bucket_is_the_last_byte_of_the_id check (bucket = pgorch.bucket_of(id)),
+    constraint nothing_lives_in_a_finished_run check ((finished_at is not null) = (live = 0)),
+    constraint finished_runs_have_a_time check ((status in ('completed', 'failed', 'cancelled')) = (finished_at is not null)),
+    constraint only_failed_runs_have_an_error check ((status = 'failed') = (error is not null))
+) with (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.2);
+comment on column pgorch.runs.snapshot is 'State at the last fold; null: the input. The state is coalesce(snapshot, input) || delta.';
+comment on column pgorch.runs.delta is 'Keys written since the last fold. Kept apart so that a small output never rewrites a large state.';
+comment on column pgorch.runs.writers is 'In graphs with forks: for each key of the state, the lineage of the step that wrote it last.';
+comment on column pgorch.runs.live is 'Number of rows in steps.';
+comment on column pgorch.runs.seq is 'Number of the last history entry.';
+comment on column pgorch.runs.watched_until is 'Until when somebody waits for news of this run; only then is NOTIFY sent for it.';
+-- Serves runs by status (views, the API's list): only runs that have not ended, so that it stays small.
+create index runs_unfinished on pgorch.runs (bucket, status, id) where finished_at is null;
+
+create table pgorch.steps (
+    bucket      integer not null,
+    id          bigint generated always as identity,
+    run_id      uuid not null,
+    graph_id    uuid not null,
+    kind        text not null check (kind in ('task', 'approval', 'join')),
+    priority    integer not null default 0,
+    created_at  timestamptz not null,
+    lane_queue  text,
+    lane_tool   text,
+    worker_id   uuid,
+    ready_at    timestamptz not null,
+    input       jsonb,
+    visit       integer[],
+    counts      jsonb,
+    lineage     jsonb,
+    deaths      integer not null default 0,
+    attempt     integer not null default 0,
+    node        text not null,
+    started_at  timestamptz,
+    lease_token uuid,
+    primary key (bucket, id),
+    constraint a_lease_has_worker_and_token check ((worker_id is null) = (lease_token is null)),
+    constraint a_lane_is_left_when_leased check (lane_tool is null or worker_id is null),
+    constraint a_lane_has_queue_and_tool check ((lane_queue is null) = (lane_tool is null)),
+    constraint only_tasks_are_claimed check (kind = 'task' or (lane_tool is null and worker_id is null)),
+    constraint a_task_is_claimable_or_leased check (kind <> 'task' or lane_tool is not null or worker_id is not null)
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 5000, autovacuum_analyze_scale_factor = 0.0, autovacuum_analyze_threshold = 50000);
+comment on table pgorch.steps is 'Live steps: one row per visit of a node that has not ended. Ended steps are in history.';
+comment on column pgorch.steps.lane_queue is 'With lane_tool: where the step waits to be claimed. Null while it is leased, and for approvals and joins.';
+comment on column pgorch.steps.visit is 'In graphs with forks: how often each loop around the node has been gone round, outermost first.';
+comment on column pgorch.steps.counts is 'Traversals of edges with a limit, by position of the edge.';
+comment on column pgorch.steps.lineage is 'In graphs with forks: which branches of which forks lead here, as [[fork, branches, [branch, ...]], ...].';
+-- Serves the claim. The lane's columns are null in leased steps, so that going on with a leased step is a HOT update.
+create index steps_claimable on pgorch.steps (bucket, lane_queue, lane_tool, priority desc, ready_at, id) where lane_tool is not null;
+-- Serves recovery: what a dead worker held.
+create index steps_leased on pgorch.steps (bucket, worker_id) where worker_id is not null;
+-- Serves joins, cancel and the views: what is live in a run.
+create index steps_of_run on pgorch.steps (bucket, run_id, id);
+
+create type pgorch.event_kind as enum (
+    'step_completed', 'step_failed', 'attempt_failed', 'attempt_lost',
+    'approval_requested', 'approval_decided', 'run_completed', 'run_failed', 'run_cancelled');
+
+create table pgorch.history (
+    bucket      integer not null,
+    run_id      uuid not null,
+    seq         integer not null,
+    kind        pgorch.event_kind not null,
+    attempt     integer,
+    at          timestamptz not null,
+    started_at  timestamptz,
+    worker_id   uuid,
+    node        text,
+    actor       text,
+    visit       integer[],
+    error       jsonb,
+    output      jsonb,
+    primary key (bucket, run_id, seq)
+) partition by range (run_id);
+comment on table pgorch.history is 'Everything that happened in runs: append only, numbered 1..n in each run without gaps.';
+-- Run ids begin with their time, so a partition holds the history of the runs started in a span of time.
+create table pgorch._history_rest partition of pgorch.history default;
+
+create table pgorch.approvals (
+    bucket       integer not null,
+    id           uuid not null,
+    run_id       uuid not null,
+    step_id      bigint not null,
+    graph_id     uuid not null,
+    node         text not null,
+    title        text,
+    show         jsonb,
+    requested_at timestamptz not null,
+    status       text not null check (status in ('open', 'approved', 'rejected', 'cancelled')),
+    decided_at   timestamptz,
+    decided_by   text,
+    data         jsonb,
+    comment      text,
+    primary key (bucket, id),
+    constraint decided_exactly_when_not_open check ((status = 'open') = (decided_at is null))
+);
+comment on table pgorch.approvals is 'Questions to people, open and decided.';
+create index approvals_of_run on pgorch.approvals (bucket, run_id);
+-- Serves the inbox: oldest first.
+create index approvals_open on pgorch.approvals (bucket, requested_at, id) where status = 'open';
+
+create table pgorch._idempotency_keys (
+    bucket     integer not null,
+    key        text not null,
+    run_id     uuid not null,
+    digest     text not null,
+    created_at timestamptz not null,
+    primary key (bucket, key)
+);
+
+-- Workers ---------------------------------------------------------------------------------------------------
+
+create table pgorch._worker_leases (
+    bucket      integer not null,
+    worker_id   uuid not null,
+    name        text not null,
+    queues      text[] not null,
+    tools       text[] not null,
+    slots       integer not null,
+    started_at  timestamptz not null,
+    marker      bigint,
+    status      text not null default 'alive' check (status in ('alive', 'draining', 'dead')),
+    asleep      boolean not null default false,
+    expires_at  timestamptz not null,
+    primary key (bucket, worker_id)
+) with (fillfactor = 50);
+comment on column pgorch._worker_leases.marker is 'Key of the advisory lock that the worker''s session holds while it lives; null: no such session (behind a pooler).';
+
+create table pgorch._revocations (
+    bucket    integer not null,
+    worker_id uuid not null,
+    step_id   bigint not null,
+    primary key (bucket, worker_id, step_id)
+);
+comment on table pgorch._revocations is 'Leased steps that were taken from a living worker (cancelled run): it stops them at its next heartbeat.';
+
+create sequence pgorch._lease_numbers;
