@@ -1,0 +1,112 @@
+-- Time, ids, errors and the checks that every door shares.
+
+create or replace function pgorch.clock_now() returns timestamptz
+    language sql volatile
+    as $$ select clock_timestamp() + c.offset_by from pgorch._clock c $$;
+comment on function pgorch.clock_now() is 'The one clock of the engine: the server''s time, which a test can move by set_clock().';
+
+create or replace function pgorch.set_clock(p_offset interval) returns void
+    language sql
+    as $$ update pgorch._clock c set offset_by = p_offset $$;
+comment on function pgorch.set_clock(interval) is 'For tests: let clock_now() run ahead of the server''s time by this much.';
+
+create or replace function pgorch.uuid7() returns uuid
+    language sql volatile
+    as $$
+    -- 48 bits of milliseconds, then random; bits 52 and 53 turn version 4 into version 7.
+    select encode(
+        set_bit(set_bit(
+            overlay(uuid_send(gen_random_uuid())
+                placing substring(int8send((extract(epoch from clock_timestamp()) * 1000)::bigint) from 3)
+                from 1 for 6),
+            52, 1), 53, 1),
+        'hex')::uuid
+    $$;
+comment on function pgorch.uuid7() is 'A UUID of version 7: ordered by the time at which it was made.';
+
+create or replace function pgorch.new_run_id(p_bucket integer) returns uuid
+    language sql volatile
+    as $$ select encode(set_byte(uuid_send(pgorch.uuid7()), 15, p_bucket), 'hex')::uuid $$;
+comment on function pgorch.new_run_id(integer) is 'A new id of a run or approval in a bucket: UUIDv7 whose last byte is the bucket.';
+
+create or replace function pgorch._new_lease_token() returns uuid
+    language sql volatile
+    as $$
+    -- The number orders tokens, the random half makes one unguessable even if a restore sets the sequence back.
+    select encode(overlay(uuid_send(gen_random_uuid()) placing int8send(nextval('pgorch._lease_numbers')) from 1 for 8), 'hex')::uuid
+    $$;
+
+create or replace function pgorch.bucket_count() returns integer
+    language sql stable
+    as $$ select (s.value #>> '{}')::integer from pgorch.settings s where s.name = 'buckets' $$;
+comment on function pgorch.bucket_count() is 'How many buckets new runs are spread over: 1 on a single server.';
+
+create or replace function pgorch._raise(p_state text, p_message text, p_hint text default null, p_detail text default null) returns void
+    language plpgsql
+    as $$
+begin
+    raise exception using
+        errcode = p_state, message = p_message,
+        hint = coalesce(p_hint, ''), detail = coalesce(p_detail, '');
+end
+$$;
+comment on function pgorch._raise(text, text, text, text) is
+    'OR001 lease lost, OR002 wrong state, OR003 not found, OR004 invalid graph, OR005 idempotency conflict, OR006 invalid value, OR007 not allowed.';
+
+create or replace function pgorch._actor(p_actor text) returns text
+    language plpgsql stable
+    as $$
+begin
+    if p_actor is null or p_actor = session_user then
+        return session_user;
+    end if;
+    -- Speaking for somebody else is the right of the schema's owner (the API connects as such) and of pgorch_api.
+    if pg_has_role(session_user, (select n.nspowner from pg_namespace n where n.nspname = 'pgorch'), 'member')
+       or exists (select from pg_roles r where r.rolname = 'pgorch_api' and pg_has_role(session_user, r.oid, 'member')) then
+        return p_actor;
+    end if;
+    perform pgorch._raise('OR007', format('%s may not act as %s', session_user, p_actor),
+        'Leave the actor out: it is then the user of your session.');
+end
+$$;
+
+create or replace function pgorch._checked_json(p_value jsonb, p_what text, p_limit integer) returns jsonb
+    language plpgsql immutable
+    as $$
+declare
+    v_size integer := pg_column_size(p_value);
+begin
+    if v_size > p_limit then
+        perform pgorch._raise('OR006', format('%s has %s bytes, more than the limit of %s', p_what, v_size, p_limit),
+            'Keep large data in a table or a store of your own and pass a reference.');
+    end if;
+    -- A depth of 64 cannot be reached in fewer bytes, and a number cannot be too large in a small scalar.
+    if v_size > 8 and (
+        jsonb_path_exists(p_value, 'strict $.** ? (@.type() == "number" && (@ > 9007199254740992 || @ < -9007199254740992))', '{}', true)
+    ) then
+        perform pgorch._check_numbers(p_value, p_what);
+    end if;
+    if v_size > 256 and jsonb_path_exists(p_value, 'strict $.**{65}', '{}', true) then
+        perform pgorch._raise('OR006', format('%s is nested deeper than 64 levels', p_what), 'Flatten it.');
+    end if;
+    return p_value;
+end
+$$;
+
+create or replace function pgorch._check_numbers(p_value jsonb, p_what text) returns void
+    language plpgsql immutable
+    as $$
+declare
+    v_number numeric;
+begin
+    for v_number in
+        select (n #>> '{}')::numeric
+        from jsonb_path_query(p_value, 'strict $.** ? (@.type() == "number" && (@ > 9007199254740992 || @ < -9007199254740992))', '{}', true) n
+    loop
+        if abs(v_number) > 1.7976931348623157e308 or (v_number::float8)::text::numeric <> v_number then
+            perform pgorch._raise('OR006', format('%s holds the number %s, which clients cannot read exactly', p_what, left(v_number::text, 40)),
+                'Integers go up to 2^53; send a larger one as a string.');
+        end if;
+    end loop;
+end
+$$;
