@@ -181,6 +181,7 @@ create table pgorch.steps (
     lineage     jsonb,
     deaths      integer not null default 0,
     attempt     integer not null default 0,
+    born        integer not null,
     node        text not null,
     started_at  timestamptz,
     lease_token uuid,
@@ -193,6 +194,7 @@ create table pgorch.steps (
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 5000, autovacuum_analyze_scale_factor = 0.0, autovacuum_analyze_threshold = 50000);
 comment on table pgorch.steps is 'Live steps: one row per visit of a node that has not ended. Ended steps are in history.';
 comment on column pgorch.steps.lane_queue is 'With lane_tool: where the step waits to be claimed. Null while it is leased, and for approvals and joins.';
+comment on column pgorch.steps.born is 'The run''s seq when the step came to be: with run and node it names this visit, over all its attempts.';
 comment on column pgorch.steps.visit is 'In graphs with forks: how often each loop around the node has been gone round, outermost first.';
 comment on column pgorch.steps.counts is 'Traversals of edges with a limit, by position of the edge.';
 comment on column pgorch.steps.lineage is 'In graphs with forks: which branches of which forks lead here, as [[fork, branches, [branch, ...]], ...].';
@@ -286,3 +288,32 @@ create table pgorch._revocations (
 comment on table pgorch._revocations is 'Leased steps that were taken from a living worker (cancelled run): it stops them at its next heartbeat.';
 
 create sequence pgorch._lease_numbers;
+
+-- What routing works through: a node to be entered (outcome null) or one that has ended. Never stored.
+create type pgorch._move as (
+    node       text,
+    outcome    text,
+    kind       pgorch.event_kind,
+    visit      integer[],
+    counts     jsonb,
+    lineage    jsonb,
+    joined     boolean,
+    attempt    integer,
+    started_at timestamptz,
+    worker_id  uuid,
+    actor      text,
+    output     jsonb,
+    error      jsonb,
+    decision   jsonb
+);
+
+-- What advance() holds of the plain results of a batch, one array per column.
+create type pgorch._plain_batch as (
+    ids bigint[], tokens uuid[], runs uuid[], seqs integer[], nodes text[], attempts integer[], started timestamptz[],
+    outputs jsonb[], deltas jsonb[], states jsonb[], folds boolean[], targets text[], tools text[], queues text[],
+    priorities integer[], timeouts double precision[], stays boolean[], watched boolean[]
+);
+create type pgorch._plain_result as (
+    done bigint[], next_ids bigint[], next_runs uuid[], next_nodes text[], next_tools text[], next_born integer[],
+    next_timeouts double precision[], next_states jsonb[]
+);

@@ -1,0 +1,71 @@
+-- The state of a run: a snapshot (at first the input) and the keys written since.
+
+create or replace function pgorch._state(p_input jsonb, p_snapshot jsonb, p_delta jsonb) returns jsonb
+    language sql immutable parallel safe
+    as $$ select coalesce(p_snapshot, p_input) || p_delta $$;
+
+create or replace function pgorch._written(p_into_key text, p_output jsonb) returns jsonb
+    language sql immutable parallel safe
+    as $$
+    select case
+        when p_into_key is not null then jsonb_build_object(p_into_key, p_output)
+        when jsonb_typeof(p_output) = 'object' then p_output
+        else '{}'::jsonb
+    end
+    $$;
+comment on function pgorch._written(text, jsonb) is 'What an output writes into the state.';
+
+create or replace function pgorch._is_due_to_fold(p_input jsonb, p_snapshot jsonb, p_delta jsonb) returns boolean
+    language sql immutable parallel safe
+    as $$
+    -- A step costs WAL for the delta (d on average d/2) and, each d/o steps of o bytes, for the state (s). The sum is
+    -- least at d = sqrt(2*o*s); 14 is sqrt(2*100). Below 2,000 bytes the row stays within its page in any case.
+    select pg_column_size(p_delta) > 2000
+       and pg_column_size(p_delta) > 14 * sqrt(pg_column_size(coalesce(p_snapshot, p_input)))
+    $$;
+
+create or replace function pgorch._node_vars(p_bucket integer, p_run_id uuid, p_node_refs text[]) returns jsonb
+    language sql stable
+    as $$
+    select coalesce(jsonb_object_agg(n.id, jsonb_strip_nulls(jsonb_build_object(
+               'output', h.output, 'error', h.error, 'attempts', h.attempt, 'visits', v.visits,
+               'status', case h.kind when 'step_completed' then 'completed' when 'step_failed' then 'failed'
+                                     else coalesce(h.output ->> 'decision', 'decided') end))), '{}')
+    from unnest(p_node_refs) n(id)
+    cross join lateral (
+        select h.output, h.error, h.attempt, h.kind from pgorch.history h
+        where h.bucket = p_bucket and h.run_id = p_run_id and h.node = n.id
+          and h.kind in ('step_completed', 'step_failed', 'approval_decided')
+        order by h.seq desc limit 1) h
+    cross join lateral (
+        select count(*) as visits from pgorch.history h
+        where h.bucket = p_bucket and h.run_id = p_run_id and h.node = n.id
+          and h.kind in ('step_completed', 'step_failed', 'approval_decided')) v
+    $$;
+comment on function pgorch._node_vars(integer, uuid, text[]) is 'The variable $nodes, of the nodes that a graph refers to and that have ended at least once.';
+
+create or replace function pgorch._vars(p_bucket integer, p_run pgorch.runs, p_graph pgorch.graphs, p_roots text[]) returns jsonb
+    language plpgsql stable
+    as $$
+declare
+    v_vars jsonb := '{}';
+begin
+    -- Only what is asked for: a large input is not copied for a condition that does not read it.
+    if 'input' = any (p_roots) then
+        v_vars := v_vars || jsonb_build_object('input', p_run.input);
+    end if;
+    if 'nodes' = any (p_roots) then
+        v_vars := v_vars || jsonb_build_object('nodes', pgorch._node_vars(p_bucket, p_run.id, p_graph.node_refs));
+    end if;
+    if 'run' = any (p_roots) then
+        v_vars := v_vars || jsonb_build_object('run', jsonb_build_object(
+            'id', p_run.id, 'graph', p_graph.name, 'version', p_graph.version,
+            'initiator', p_run.initiator, 'started_at', p_run.created_at));
+    end if;
+    return v_vars;
+end
+$$;
+
+create or replace function pgorch._template_roots(p_template jsonb) returns text[]
+    language sql immutable
+    as $$ select array_agg(r.root) from unnest('{input,nodes,run}'::text[]) r(root) where strpos(p_template::text, '$' || r.root) > 0 $$;

@@ -1,0 +1,65 @@
+-- Entering a node: what a step is made of.
+
+create or replace function pgorch._lane_queue(p_node_queue text, p_run_queue text) returns text
+    language sql immutable parallel safe
+    as $$ select case when p_node_queue = 'default' then coalesce(p_run_queue, 'default') else p_node_queue end $$;
+comment on function pgorch._lane_queue(text, text) is 'A queue named by the node goes before the run''s.';
+
+create or replace function pgorch._enter_task(
+    p_bucket integer, p_run pgorch.runs, p_node pgorch.nodes, p_move pgorch._move, p_input jsonb, p_now timestamptz) returns void
+    language plpgsql
+    as $$
+begin
+    insert into pgorch.steps (bucket, run_id, graph_id, kind, priority, created_at, lane_queue, lane_tool, ready_at, input,
+                              visit, counts, lineage, born, node)
+    values (p_bucket, p_run.id, p_run.graph_id, 'task', coalesce(p_node.priority, p_run.priority), p_now,
+            pgorch._lane_queue(p_node.queue, p_run.queue), p_node.function, p_now, p_input,
+            p_move.visit, p_move.counts, p_move.lineage, p_run.seq, p_node.id);
+end
+$$;
+
+create or replace function pgorch._enter_approval(
+    p_bucket integer, p_run pgorch.runs, p_node pgorch.nodes, p_move pgorch._move, p_title jsonb, p_show jsonb, p_now timestamptz)
+    returns pgorch.runs
+    language plpgsql
+    as $$
+declare
+    v_step_id bigint;
+    v_approval_id constant uuid := pgorch.new_run_id(p_bucket);
+begin
+    insert into pgorch.steps (bucket, run_id, graph_id, kind, created_at, ready_at, visit, counts, lineage, born, node)
+    values (p_bucket, p_run.id, p_run.graph_id, 'approval', p_now, p_now, p_move.visit, p_move.counts, p_move.lineage, p_run.seq, p_node.id)
+    returning id into v_step_id;
+    insert into pgorch.approvals (bucket, id, run_id, step_id, graph_id, node, title, show, requested_at, status)
+    values (p_bucket, v_approval_id, p_run.id, v_step_id, p_run.graph_id, p_node.id, p_title #>> '{}', p_show, p_now, 'open');
+    return pgorch._append(p_bucket, p_run, 'approval_requested', p_now, p_node => p_node.id, p_visit => p_move.visit,
+        p_output => jsonb_strip_nulls(jsonb_build_object('approval_id', v_approval_id, 'title', p_title, 'show', p_show)));
+end
+$$;
+
+create or replace function pgorch._enter_join(
+    p_bucket integer, p_run pgorch.runs, p_node pgorch.nodes, p_move pgorch._move, p_now timestamptz) returns void
+    language plpgsql
+    as $$
+begin
+    -- One row per arrival, so that an arrival costs the same however many came before.
+    insert into pgorch.steps (bucket, run_id, graph_id, kind, created_at, ready_at, visit, counts, lineage, born, node)
+    values (p_bucket, p_run.id, p_run.graph_id, 'join', p_now, p_now, p_move.visit, p_move.counts, p_move.lineage, p_run.seq, p_node.id);
+end
+$$;
+
+create or replace function pgorch._rendered(
+    p_bucket integer, p_run pgorch.runs, p_graph pgorch.graphs, p_template jsonb,
+    out value jsonb, out problem jsonb)
+    language plpgsql stable
+    as $$
+begin
+    if p_template is null then
+        return;
+    end if;
+    value := pgorch._render(p_template, pgorch._state(p_run.input, p_run.snapshot, p_run.delta),
+                            pgorch._vars(p_bucket, p_run, p_graph, pgorch._template_roots(p_template)));
+exception when data_exception or undefined_object or syntax_error_or_access_rule_violation or sqlstate 'OR006' then
+    problem := jsonb_build_object('type', 'TemplateError', 'message', sqlerrm, 'retryable', false);
+end
+$$;

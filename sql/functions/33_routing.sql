@@ -1,0 +1,237 @@
+-- Routing: what follows when nodes end, until everything that follows is a step that somebody must perform.
+-- The caller holds the run's lock, has taken the ended step out of `steps` and lowered `live`.
+
+create or replace function pgorch._proceed(p_bucket integer, p_run pgorch.runs, p_move pgorch._move, p_now timestamptz) returns pgorch.runs
+    language plpgsql
+    as $$
+declare
+    v_run pgorch.runs := p_run;
+    v_graph pgorch.graphs;
+    v_moves pgorch._move[] := array[p_move];
+    v_move pgorch._move;
+    v_follows pgorch._move[];
+    v_at integer := 1;
+    v_passed integer := 0;
+begin
+    select g.* into v_graph from pgorch.graphs g where g.id = p_run.graph_id;
+    loop
+        if v_at > cardinality(v_moves) then
+            exit when not v_graph.has_forks or v_run.live = 0;
+            v_move := pgorch._next_join(p_bucket, v_run);
+            exit when v_move.node is null;
+            v_run.live := v_run.live - v_move.attempt;
+            v_moves := array[v_move];
+            v_at := 1;
+        end if;
+        v_move := v_moves[v_at];
+        v_at := v_at + 1;
+        v_passed := v_passed + 1;
+        -- Pass nodes alone can go round in a loop whose condition nothing changes.
+        if v_passed > 20000 then
+            v_run := pgorch._end_run(p_bucket, v_run, 'failed', jsonb_build_object('type', 'RunawayLoop',
+                'message', format('20,000 nodes were passed up to %s without any step to perform', v_move.node),
+                'hint', 'Give an edge of the loop a limit.'), null, p_now);
+            exit;
+        end if;
+        if v_move.outcome is null then
+            select e.run, e.follows into v_run, v_follows from pgorch._enter(p_bucket, v_run, v_graph, v_move, p_now) e;
+        else
+            select e.run, e.follows into v_run, v_follows from pgorch._leave_node(p_bucket, v_run, v_graph, v_move, p_now) e;
+        end if;
+        exit when v_run.finished_at is not null;
+        if v_at > cardinality(v_moves) then
+            v_moves := v_follows;
+            v_at := 1;
+        else
+            v_moves := v_moves || v_follows;
+        end if;
+    end loop;
+    if v_run.finished_at is null then
+        v_run := pgorch._settled(p_bucket, v_run, p_now);
+    end if;
+    perform pgorch._save_run(p_bucket, v_run, p_now);
+    return v_run;
+end
+$$;
+
+create or replace function pgorch._settled(p_bucket integer, p_run pgorch.runs, p_now timestamptz) returns pgorch.runs
+    language plpgsql
+    as $$
+begin
+    if p_run.live = 0 then
+        return pgorch._end_run(p_bucket, p_run, 'completed', null, null, p_now);
+    elsif exists (select from pgorch.steps s where s.bucket = p_bucket and s.run_id = p_run.id and s.kind = 'task') then
+        p_run.status := 'running';
+    elsif exists (select from pgorch.steps s where s.bucket = p_bucket and s.run_id = p_run.id and s.kind = 'approval') then
+        p_run.status := 'awaiting_approval';
+    else
+        -- Only joins are left, each waiting for another: the graph's checks exclude it. Better loud than stuck.
+        return pgorch._end_run(p_bucket, p_run, 'failed', jsonb_build_object('type', 'JoinStuck',
+            'message', 'only joins are left in this run, and none can go on',
+            'hint', 'Please report the graph: this is a fault of pgorch.'), null, p_now);
+    end if;
+    return p_run;
+end
+$$;
+
+create or replace function pgorch._enter(
+    p_bucket integer, p_run pgorch.runs, p_graph pgorch.graphs, p_move pgorch._move, p_now timestamptz,
+    out run pgorch.runs, out follows pgorch._move[])
+    language plpgsql
+    as $$
+declare
+    v_node pgorch.nodes;
+    v_input jsonb;
+    v_show jsonb;
+    v_problem jsonb;
+begin
+    run := p_run;
+    follows := '{}';
+    select n.* into strict v_node from pgorch.nodes n where n.graph_id = p_graph.id and n.id = p_move.node;
+    if v_node.joins and p_move.joined is not true then
+        perform pgorch._enter_join(p_bucket, run, v_node, p_move, p_now);
+        run.live := run.live + 1;
+        return;
+    end if;
+
+    select r.value, r.problem into v_input, v_problem
+    from pgorch._rendered(p_bucket, run, p_graph, case when v_node.type = 'approval' then v_node.title else v_node.input end) r;
+    if v_problem is null and v_node.show is not null then
+        select r.value, r.problem into v_show, v_problem from pgorch._rendered(p_bucket, run, p_graph, v_node.show) r;
+    end if;
+    p_move.attempt := null;
+    p_move.started_at := p_now;
+    if v_problem is not null then
+        p_move.outcome := 'error';
+        p_move.error := v_problem;
+        follows := follows || p_move;
+    elsif v_node.type = 'task' then
+        perform pgorch._enter_task(p_bucket, run, v_node, p_move, v_input, p_now);
+        run.live := run.live + 1;
+        perform pgorch._wake_workers(p_bucket);
+    elsif v_node.type = 'approval' then
+        run := pgorch._enter_approval(p_bucket, run, v_node, p_move, v_input, v_show, p_now);
+        run.live := run.live + 1;
+    elsif v_node.type = 'pass' then
+        p_move.outcome := 'success';
+        p_move.output := coalesce(v_input, '{}');
+        follows := follows || p_move;
+    else
+        v_problem := jsonb_build_object('type', coalesce(v_input ->> 'error', 'Failed'),
+            'message', coalesce(v_input ->> 'message', format('the run reached the node %s', v_node.id)), 'node', v_node.id);
+        run := pgorch._append(p_bucket, run, 'step_failed', p_now, p_node => v_node.id, p_started_at => p_now,
+            p_visit => p_move.visit, p_error => v_problem);
+        run := pgorch._end_run(p_bucket, run, 'failed', v_problem, null, p_now);
+    end if;
+end
+$$;
+
+create or replace function pgorch._leave_node(
+    p_bucket integer, p_run pgorch.runs, p_graph pgorch.graphs, p_move pgorch._move, p_now timestamptz,
+    out run pgorch.runs, out follows pgorch._move[])
+    language plpgsql
+    as $$
+declare
+    v_node pgorch.nodes;
+    v_written jsonb := '{}';
+    v_state jsonb;
+    v_key text;
+    v_ranks integer[];
+    v_candidates integer;
+    v_problem jsonb;
+    v_roots text[];
+begin
+    run := p_run;
+    follows := '{}';
+    select n.* into strict v_node from pgorch.nodes n where n.graph_id = p_graph.id and n.id = p_move.node;
+
+    -- A plain approval names no properties, so its data reaches the state only under the key that it asks for.
+    if p_move.outcome in ('success', 'rejected') and (v_node.type <> 'approval' or v_node.into_key is not null) then
+        v_written := pgorch._written(v_node.into_key, p_move.output);
+    end if;
+    if p_graph.has_forks and v_written <> '{}' then
+        v_key := pgorch._conflicting_key(coalesce(run.writers, '{}'), v_written, coalesce(p_move.lineage, '[]'));
+    end if;
+    if v_key is not null then
+        v_problem := jsonb_build_object('type', 'StateConflict',
+            'message', format('the key %s of the state was written by a parallel branch as well', v_key),
+            'hint', 'Let each branch write under a key of its own (into).');
+    else
+        v_state := pgorch._state(run.input, run.snapshot, run.delta) || v_written;
+        select array_agg(distinct t.root) into v_roots
+        from pgorch.edges e, unnest(e.roots) t(root)
+        where e.graph_id = p_graph.id and e.source = v_node.id and e.on_outcome in (p_move.outcome, 'always');
+        select c.ranks, c.candidates, c.problem into v_ranks, v_candidates, v_problem
+        from pgorch._choose_edges(p_graph.id, v_node.id, v_node.branch_all, p_move.outcome, v_state,
+            case when v_roots is null then '{}'
+                 else pgorch._vars(p_bucket, run, p_graph, v_roots)
+                      || jsonb_build_object('error', p_move.error, 'decision', p_move.decision) end,
+            p_move.counts) c;
+    end if;
+
+    -- A condition that cannot be decided, or a lost write, makes the step itself fail (R3, R7).
+    if v_problem is not null and v_problem ->> 'type' <> 'NoMatchingEdge' and p_move.outcome <> 'error' then
+        p_move.outcome := 'error';
+        p_move.error := v_problem;
+        p_move.decision := null;
+        follows := follows || p_move;
+        return;
+    end if;
+
+    run := pgorch._append(p_bucket, run,
+        coalesce(p_move.kind, case when p_move.outcome = 'error' then 'step_failed' else 'step_completed' end::pgorch.event_kind),
+        p_now, p_node => v_node.id, p_attempt => p_move.attempt, p_started_at => p_move.started_at, p_worker_id => p_move.worker_id,
+        p_actor => p_move.actor, p_visit => p_move.visit, p_output => p_move.output, p_error => p_move.error);
+    run.delta := run.delta || v_written;
+    if p_graph.has_forks and v_written <> '{}' then
+        run.writers := coalesce(run.writers, '{}') || (
+            select jsonb_object_agg(k.key, coalesce(p_move.lineage, '[]')) from jsonb_object_keys(v_written) k(key));
+    end if;
+    if v_problem is not null then
+        if p_move.error is not null then
+            v_problem := v_problem || jsonb_build_object('cause', p_move.error);
+        end if;
+        run := pgorch._end_run(p_bucket, run, 'failed', v_problem || jsonb_build_object('node', v_node.id), null, p_now);
+    elsif v_candidates = 0 and p_move.outcome <> 'success' then
+        run := pgorch._end_run(p_bucket, run, 'failed',
+            coalesce(p_move.error, jsonb_build_object('type', 'Rejected', 'message',
+                format('%s was rejected by %s, and no edge leads on from there', v_node.id, p_move.actor)))
+            || jsonb_build_object('node', v_node.id), null, p_now);
+    elsif v_candidates > 0 then
+        follows := follows || pgorch._moves_along(p_graph, run.seq, v_node, v_ranks, p_move);
+    end if;
+end
+$$;
+
+create or replace function pgorch._moves_along(
+    p_graph pgorch.graphs, p_seq integer, p_node pgorch.nodes, p_ranks integer[], p_move pgorch._move) returns pgorch._move[]
+    language plpgsql stable
+    as $$
+declare
+    v_moves pgorch._move[] := '{}';
+    v_move pgorch._move;
+    v_edge pgorch.edges;
+    v_loops text[];
+    v_branches constant integer := cardinality(p_ranks);
+begin
+    for v_edge in
+        select e.* from pgorch.edges e
+        where e.graph_id = p_graph.id and e.source = p_node.id and e.rank = any (p_ranks) order by e.ord
+    loop
+        v_move := null;
+        v_move.node := v_edge.target;
+        select n.loops into v_loops from pgorch.nodes n where n.graph_id = p_graph.id and n.id = v_edge.target;
+        v_move.counts := pgorch._counts_after(p_graph.id, p_move.counts, v_edge, p_node.loops, v_loops);
+        if p_graph.has_forks then
+            v_move.visit := pgorch._visit_after(coalesce(p_move.visit, '{}'), p_node.loops, v_loops, v_edge.back);
+            v_move.lineage := coalesce(p_move.lineage, '[]');
+            if v_branches > 1 then
+                v_move.lineage := v_move.lineage
+                    || jsonb_build_array(jsonb_build_array(p_seq, v_branches, jsonb_build_array(cardinality(v_moves))));
+            end if;
+        end if;
+        v_moves := v_moves || v_move;
+    end loop;
+    return v_moves;
+end
+$$;

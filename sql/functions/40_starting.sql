@@ -1,0 +1,142 @@
+-- Starting runs.
+
+create or replace function pgorch._checked_start(p_input jsonb, p_priority integer, p_queue text, p_bucket integer) returns void
+    language plpgsql immutable
+    as $$
+begin
+    if jsonb_typeof(p_input) is distinct from 'object' then
+        perform pgorch._raise('OR006', format('the input of a run is a JSON object, not %s', coalesce(jsonb_typeof(p_input), 'null')),
+            'Put the value under a key, for instance {"value": ...}.');
+    end if;
+    perform pgorch._checked_json(p_input, 'the input', 4194304);
+    if p_priority is null or abs(p_priority) > 1000 then
+        perform pgorch._raise('OR006', format('priority %s is outside -1000 to 1000', coalesce(p_priority::text, 'null')), 'Higher runs first; 0 is usual.');
+    end if;
+    if p_queue is not null and (p_queue = '' or length(p_queue) > 100 or p_queue like '!%') then
+        perform pgorch._raise('OR006', format('%L is no name of a queue', left(p_queue, 120)), 'Use 1 to 100 characters; the first must not be "!".');
+    end if;
+    if p_bucket not between 0 and 255 then
+        perform pgorch._raise('OR006', format('bucket %s is outside 0 to 255', p_bucket), 'Leave it out.');
+    end if;
+end
+$$;
+
+create or replace function pgorch._key_bucket(p_key text) returns integer
+    language sql stable
+    as $$ select abs(hashtext(p_key)::bigint % pgorch.bucket_count())::integer $$;
+comment on function pgorch._key_bucket(text) is 'Runs with an idempotency key live where the key does, so that a local primary key keeps it unique.';
+
+create or replace function pgorch.start(
+    p_graph text, p_input jsonb default '{}', p_idempotency_key text default null, p_priority integer default 0,
+    p_queue text default null, p_actor text default null, p_bucket integer default null) returns uuid
+    language plpgsql
+    as $$
+declare
+    v_actor constant text := pgorch._actor(p_actor);
+    v_graph_id constant uuid := pgorch.find_graph(p_graph);
+    v_bucket integer := p_bucket;
+    v_ids uuid[];
+    v_earlier record;
+    v_digest text;
+begin
+    perform pgorch._checked_start(p_input, p_priority, p_queue, p_bucket);
+    if p_idempotency_key is null then
+        v_bucket := coalesce(v_bucket, floor(random() * pgorch.bucket_count())::integer);
+        return (pgorch._start(v_bucket, v_graph_id, array[p_input], null, p_priority, p_queue, v_actor))[1];
+    end if;
+
+    if p_idempotency_key = '' or length(p_idempotency_key) > 200 then
+        perform pgorch._raise('OR006', 'an idempotency key has 1 to 200 characters', 'Send a shorter one, for instance a UUID.');
+    end if;
+    v_bucket := coalesce(v_bucket, pgorch._key_bucket(p_idempotency_key));
+    -- Over the graph as it was named: the same request after a new version of the graph is still the same request.
+    v_digest := encode(sha256(convert_to(p_graph || E'\n' || p_input::text, 'UTF8')), 'hex');
+    v_ids := array[pgorch.new_run_id(v_bucket)];
+    insert into pgorch._idempotency_keys (bucket, key, run_id, digest, created_at)
+    values (v_bucket, p_idempotency_key, v_ids[1], v_digest, pgorch.clock_now())
+    on conflict (bucket, key) do nothing;
+    if found then
+        return (pgorch._start(v_bucket, v_graph_id, array[p_input], v_ids, p_priority, p_queue, v_actor, p_idempotency_key))[1];
+    end if;
+    select k.run_id, k.digest into v_earlier
+    from pgorch._idempotency_keys k where k.bucket = v_bucket and k.key = p_idempotency_key;
+    if v_earlier.digest <> v_digest then
+        perform pgorch._raise('OR005',
+            format('the idempotency key %s belongs to run %s, which was started with another graph or input', p_idempotency_key, v_earlier.run_id),
+            'Use a new key for a new request.');
+    end if;
+    return v_earlier.run_id;
+end
+$$;
+comment on function pgorch.start is
+    'Starts a run of a graph (an id, a name, or name@version) and returns its id. With an idempotency key the same request gives the same run. It exists when the caller''s transaction commits.';
+
+create or replace function pgorch.start_many(
+    p_graph text, p_inputs jsonb[], p_priority integer default 0, p_queue text default null,
+    p_actor text default null, p_bucket integer default null) returns uuid[]
+    language plpgsql
+    as $$
+declare
+    v_input jsonb;
+begin
+    if cardinality(p_inputs) > 100000 then
+        perform pgorch._raise('OR006', format('%s runs are too many for one call', cardinality(p_inputs)), 'Start at most 100,000 at once.');
+    end if;
+    foreach v_input in array coalesce(p_inputs, '{}') loop
+        perform pgorch._checked_start(v_input, p_priority, p_queue, p_bucket);
+    end loop;
+    return pgorch._start(coalesce(p_bucket, floor(random() * pgorch.bucket_count())::integer), pgorch.find_graph(p_graph),
+                         coalesce(p_inputs, '{}'), null, p_priority, p_queue, pgorch._actor(p_actor));
+end
+$$;
+comment on function pgorch.start_many is 'Starts many runs of one graph, one per input, in one go; returns their ids in the order of the inputs. All or none.';
+
+create or replace function pgorch._start(
+    p_bucket integer, p_graph_id uuid, p_inputs jsonb[], p_ids uuid[], p_priority integer, p_queue text, p_actor text,
+    p_idempotency_key text default null) returns uuid[]
+    language plpgsql
+    as $$
+declare
+    v_now constant timestamptz := pgorch.clock_now();
+    v_graph pgorch.graphs;
+    v_node pgorch.nodes;
+    v_ids uuid[] := p_ids;
+    v_run pgorch.runs;
+    v_move pgorch._move;
+    v_id uuid;
+begin
+    select g.* into strict v_graph from pgorch.graphs g where g.id = p_graph_id;
+    select n.* into strict v_node from pgorch.nodes n where n.graph_id = p_graph_id and n.id = v_graph.start_node;
+    if v_ids is null then
+        select coalesce(array_agg(pgorch.new_run_id(p_bucket)), '{}') into v_ids from generate_series(1, cardinality(p_inputs));
+    end if;
+    insert into pgorch.runs (bucket, id, graph_id, initiator, created_at, idempotency_key, priority, queue, input, status, live)
+    select p_bucket, t.id, p_graph_id, p_actor, v_now, p_idempotency_key, p_priority, p_queue, t.input, 'running', 1
+    from unnest(v_ids, p_inputs) t(id, input);
+
+    if v_node.fast_in then
+        insert into pgorch.steps (bucket, run_id, graph_id, kind, priority, created_at, lane_queue, lane_tool, ready_at,
+                                  visit, lineage, born, node)
+        select p_bucket, t.id, p_graph_id, 'task', coalesce(v_node.priority, p_priority), v_now,
+               pgorch._lane_queue(v_node.queue, p_queue), v_node.function, v_now,
+               case when v_graph.has_forks then array_fill(0, array[cardinality(v_node.loops)]) end,
+               case when v_graph.has_forks then '[]'::jsonb end, 0, v_node.id
+        from unnest(v_ids) t(id);
+        perform pgorch._wake_workers(p_bucket);
+        return v_ids;
+    end if;
+
+    foreach v_id in array v_ids loop
+        select r.* into v_run from pgorch.runs r where r.bucket = p_bucket and r.id = v_id;
+        v_run.live := 0;
+        v_move := null;
+        v_move.node := v_graph.start_node;
+        if v_graph.has_forks then
+            v_move.visit := array_fill(0, array[cardinality(v_node.loops)]);
+            v_move.lineage := '[]';
+        end if;
+        perform pgorch._proceed(p_bucket, v_run, v_move, v_now);
+    end loop;
+    return v_ids;
+end
+$$;

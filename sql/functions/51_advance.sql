@@ -1,0 +1,262 @@
+-- advance(): the one call of a worker's loop. It takes the results of many steps, writes history and state, routes,
+-- and gives the worker its next steps, in one transaction.
+--
+-- Most steps are plain: the only live step of their run, ended well, leading along one edge to a task. They are
+-- routed together by _advance_plain(), in a handful of statements whatever their number, and the next step goes
+-- straight to this worker in the row of the last one. All others go one by one through _settle().
+
+create or replace function pgorch.advance(
+    p_bucket integer, p_worker_id uuid, p_step_ids bigint[], p_lease_tokens uuid[], p_outcomes text[], p_outputs jsonb[],
+    p_want integer, p_asleep boolean default false)
+    returns table (kind text, step_id bigint, lease_token uuid, run_id uuid, node text, tool text, attempt integer, born integer,
+                   timeout_seconds double precision, input jsonb, state jsonb, message text, delay_seconds double precision)
+    language plpgsql
+    set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_bitmapscan = off
+    as $$
+#variable_conflict use_column
+declare
+    v_now constant timestamptz := pgorch.clock_now();
+    v_token constant uuid := pgorch._new_lease_token();
+    v_count constant integer := coalesce(cardinality(p_step_ids), 0);
+    v_lease record;
+    v_plain pgorch._plain_result;
+    v_settled record;
+    v_ids bigint[];
+    v_got integer := 0;
+begin
+    select l.queues, l.tools, l.asleep into v_lease
+    from pgorch._worker_leases l
+    where l.bucket = p_bucket and l.worker_id = p_worker_id and l.status <> 'dead';
+    if not found then
+        return query
+            select 'refused', t.id, t.token, null::uuid, null::text, null::text, null::integer, null::integer, null::double precision,
+                   null::jsonb, null::jsonb, 'this worker''s lease is over', null::double precision
+            from unnest(p_step_ids, p_lease_tokens) t(id, token);
+        return;
+    end if;
+
+    if v_count > 0 then
+        v_plain := pgorch._advance_plain(p_bucket, p_worker_id, p_step_ids, p_lease_tokens, p_outcomes, p_outputs,
+                                         v_lease.queues, v_lease.tools, v_token, p_want, v_now);
+        v_got := coalesce(cardinality(v_plain.next_ids), 0);
+        if v_got > 0 then
+            return query
+                select 'step', t.id, v_token, t.run_id, t.node, t.tool, 1, t.born, t.timeout, null::jsonb, t.state, null::text, null::double precision
+                from unnest(v_plain.next_ids, v_plain.next_runs, v_plain.next_nodes, v_plain.next_tools, v_plain.next_born,
+                            v_plain.next_timeouts, v_plain.next_states) t(id, run_id, node, tool, born, timeout, state);
+        end if;
+        if coalesce(cardinality(v_plain.done), 0) < v_count then
+            for v_settled in
+                -- In the order of the runs, as everybody locks them.
+                select t.id, t.token, t.outcome, t.output
+                from unnest(p_step_ids, p_lease_tokens, p_outcomes, p_outputs) t(id, token, outcome, output)
+                left join lateral (
+                    select s.run_id from pgorch.steps s where s.bucket = p_bucket and s.id = t.id limit 1) s on true
+                where t.id <> all (coalesce(v_plain.done, '{}'))
+                order by s.run_id, t.id
+            loop
+                select s.message, s.delay_seconds into message, delay_seconds
+                from pgorch._settle(p_bucket, p_worker_id, v_settled.id, v_settled.token, v_settled.outcome, v_settled.output, v_now) s;
+                if message is not null or delay_seconds is not null then
+                    kind := case when message is not null then 'refused' else 'later' end;
+                    step_id := v_settled.id;
+                    lease_token := v_settled.token;
+                    return next;
+                end if;
+            end loop;
+        end if;
+    end if;
+
+    if p_want > v_got and v_lease.queues <> '{}' then
+        v_ids := pgorch._claim(p_bucket, p_worker_id, v_lease.queues, v_lease.tools, v_token, p_want - v_got, v_now);
+        if cardinality(v_ids) > 0 then
+            v_got := v_got + cardinality(v_ids);
+            return query
+                select case when s.deaths >= 3 then 'quarantined' else 'step' end, s.id, v_token, s.run_id, s.node, n.function,
+                       s.attempt, s.born, extract(epoch from n.timeout)::double precision, s.input,
+                       pgorch._state(r.input, r.snapshot, r.delta),
+                       case when s.deaths >= 3 then
+                           format('%s workers died while they ran this step; it is not tried again', s.deaths) end,
+                       null::double precision
+                from unnest((select v_ids)) t(id)
+                cross join lateral (
+                    select s.* from pgorch.steps s where s.bucket = p_bucket and s.id = t.id limit 1) s
+                cross join lateral (
+                    select r.input, r.snapshot, r.delta from pgorch.runs r where r.bucket = p_bucket and r.id = s.run_id limit 1) r
+                cross join lateral (
+                    select n.function, n.timeout from pgorch.nodes n where n.graph_id = s.graph_id and n.id = s.node limit 1) n;
+        end if;
+    end if;
+
+    if v_lease.asleep <> (p_asleep and v_got = 0 and v_count = 0) then
+        update pgorch._worker_leases l set asleep = not l.asleep
+        where l.bucket = p_bucket and l.worker_id = p_worker_id;
+    end if;
+end
+$$;
+comment on function pgorch.advance is
+    'A worker hands in results and gets its next steps, in one transaction. Rows: step (run it), quarantined (hand it in as failed), refused (a result that does not count), later (something is due again after delay_seconds).';
+
+create or replace function pgorch._advance_plain(
+    p_bucket integer, p_worker_id uuid, p_step_ids bigint[], p_lease_tokens uuid[], p_outcomes text[], p_outputs jsonb[],
+    p_queues text[], p_tools text[], p_token uuid, p_want integer, p_now timestamptz) returns pgorch._plain_result
+    language plpgsql
+    set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_bitmapscan = off
+    as $$
+declare
+    v pgorch._plain_batch;
+    v_result pgorch._plain_result;
+    v_hit integer;
+    v_ended boolean;
+    v_rival integer;
+begin
+    -- A run stays with its worker, unless something more urgent waits in the worker's lanes.
+    select max(c.priority) into v_rival
+    from unnest((select p_queues)) q(queue)
+    cross join unnest((select p_tools)) t(tool)
+    cross join lateral (
+        select s.priority from pgorch.steps s
+        where s.bucket = p_bucket and s.lane_tool is not null
+          and s.lane_queue = q.queue and s.lane_tool = t.tool and s.ready_at <= p_now
+        order by s.priority desc, s.ready_at, s.id limit 1) c;
+
+    -- Runs are locked in the order of their ids. Nothing is written before every edge is chosen, so that a result
+    -- whose condition is unknown, or that nothing matches, is left to _settle() as if it had not been looked at.
+    select array_agg(x.step_id), array_agg(x.token), array_agg(x.run_id), array_agg(x.seq), array_agg(x.node), array_agg(x.attempt),
+           array_agg(x.started_at), array_agg(x.output), array_agg(x.delta), array_agg(x.state), array_agg(x.folds),
+           array_agg(x.target), array_agg(x.tool), array_agg(x.queue), array_agg(x.priority), array_agg(x.timeout),
+           array_agg(x.stays), array_agg(x.watched), bool_or(x.target is null)
+    into v.ids, v.tokens, v.runs, v.seqs, v.nodes, v.attempts,
+         v.started, v.outputs, v.deltas, v.states, v.folds,
+         v.targets, v.tools, v.queues, v.priorities, v.timeouts,
+         v.stays, v.watched, v_ended
+    from (
+        select i.step_id, i.token, r.id as run_id, r.seq, s.node, s.attempt, s.started_at, i.output,
+               r.delta || w.written as delta, c.state,
+               pgorch._is_due_to_fold(r.input, r.snapshot, r.delta || w.written) as folds,
+               e.target, t.function as tool, pgorch._lane_queue(t.queue, r.queue) as queue,
+               coalesce(t.priority, r.priority) as priority, extract(epoch from t.timeout)::double precision as timeout,
+               (p_want > 0 and coalesce(t.priority, r.priority) >= coalesce(v_rival, -1000)
+                and t.function = any (p_tools) and pgorch._lane_queue(t.queue, r.queue) = any (p_queues)) as stays,
+               coalesce(r.watched_until > p_now, false) as watched
+        from unnest((select p_step_ids), (select p_lease_tokens), (select p_outcomes), (select p_outputs)) i(step_id, token, outcome, output)
+        cross join lateral (
+            select s.run_id, s.graph_id, s.node, s.attempt, s.started_at from pgorch.steps s
+            where s.bucket = p_bucket and s.id = i.step_id and s.lease_token = i.token limit 1) s
+        cross join lateral (
+            select n.into_key, n.ends from pgorch.nodes n
+            where n.graph_id = s.graph_id and n.id = s.node and n.fast_out limit 1) n
+        join pgorch.runs r on r.bucket = p_bucket and r.id = s.run_id
+        cross join lateral (select pgorch._written(n.into_key, i.output) as written) w
+        cross join lateral (select pgorch._state(r.input, r.snapshot, r.delta) || w.written as state) c
+        left join lateral (
+            select e.target, m.holds from pgorch.edges e
+            cross join lateral (
+                select case when e.condition is not null then jsonb_path_match(c.state, e.condition, '{}', true)
+                            when e.contains is not null then c.state @> e.contains
+                            else true end as holds) m
+            where e.graph_id = s.graph_id and e.source = s.node and e.on_outcome in ('success', 'always')
+              and m.holds is distinct from false
+            order by e.rank limit 1) e on true
+        left join lateral (
+            select t.function, t.queue, t.priority, t.timeout from pgorch.nodes t
+            where t.graph_id = s.graph_id and t.id = e.target and t.fast_in limit 1) t on true
+        where i.outcome = 'success' and i.output is not null and r.live = 1 and r.status = 'running'
+          and case when e.target is null then n.ends else e.holds and t.function is not null end
+        order by r.id
+        for update of r
+    ) x;
+    if v.ids is null then
+        return v_result;
+    end if;
+
+    insert into pgorch.history (bucket, run_id, seq, kind, attempt, at, started_at, worker_id, node, output)
+    select p_bucket, t.run_id, t.seq + 1, 'step_completed', t.attempt, p_now, t.started_at, p_worker_id, t.node, t.output
+    from unnest((select v.runs), (select v.seqs), (select v.attempts), (select v.started), (select v.nodes), (select v.outputs))
+        t(run_id, seq, attempt, started_at, node, output);
+
+    update pgorch.runs r set delta = t.delta, seq = r.seq + 1
+    from unnest((select v.runs), (select v.deltas), (select v.folds), (select v.targets)) t(run_id, delta, folds, target)
+    where r.bucket = p_bucket and r.id = t.run_id and t.target is not null and not t.folds;
+    if true = any (v.folds) then
+        update pgorch.runs r set snapshot = t.state, delta = '{}', seq = r.seq + 1
+        from unnest((select v.runs), (select v.states), (select v.folds), (select v.targets)) t(run_id, state, folds, target)
+        where r.bucket = p_bucket and r.id = t.run_id and t.target is not null and t.folds;
+    end if;
+
+    update pgorch.steps s
+    set node = t.node, lease_token = p_token, attempt = 1, deaths = 0, started_at = p_now, born = t.seq + 1, input = null
+    from unnest((select v.ids), (select v.tokens), (select v.targets), (select v.seqs), (select v.stays)) t(id, token, node, seq, stays)
+    where s.bucket = p_bucket and s.id = t.id and s.lease_token = t.token and t.stays;
+    get diagnostics v_hit = row_count;
+
+    if false = any (v.stays) then
+        v_hit := v_hit + pgorch._hand_over(p_bucket, v, p_now);
+    end if;
+    if v_ended then
+        v_hit := v_hit + pgorch._end_plain(p_bucket, v, p_now);
+    end if;
+    -- Between the look and the write a lease can have been taken away; then the whole batch is looked at again.
+    if v_hit <> cardinality(v.ids) then
+        raise exception using errcode = '40001', message = 'a lease was lost while its result was being written',
+            hint = 'Hand the batch in again: what is lost is refused then.';
+    end if;
+    if true = any (v.watched) then
+        perform pg_notify('pgorch_runs', t.run_id::text) from unnest(v.runs, v.watched) t(run_id, watched) where t.watched;
+    end if;
+
+    v_result.done := v.ids;
+    select array_agg(t.id), array_agg(t.run_id), array_agg(t.node), array_agg(t.tool), array_agg(t.seq + 1), array_agg(t.timeout), array_agg(t.state)
+    into v_result.next_ids, v_result.next_runs, v_result.next_nodes, v_result.next_tools, v_result.next_born, v_result.next_timeouts, v_result.next_states
+    from unnest(v.ids, v.runs, v.targets, v.tools, v.seqs, v.timeouts, v.states, v.stays) t(id, run_id, node, tool, seq, timeout, state, stays)
+    where t.stays;
+    return v_result;
+end
+$$;
+comment on function pgorch._advance_plain is
+    'Routes, as a set, the results that need no bookkeeping. `done` are those it took care of, `next_*` the steps that went straight back to this worker.';
+
+create or replace function pgorch._hand_over(p_bucket integer, v pgorch._plain_batch, p_now timestamptz) returns integer
+    language plpgsql
+    set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_bitmapscan = off
+    as $$
+declare
+    v_hit integer;
+begin
+    update pgorch.steps s
+    set node = t.node, lane_queue = t.queue, lane_tool = t.tool, priority = t.priority, worker_id = null, lease_token = null,
+        attempt = 0, deaths = 0, started_at = null, ready_at = p_now, created_at = p_now, born = t.seq + 1, input = null
+    from unnest((select v.ids), (select v.tokens), (select v.targets), (select v.seqs), (select v.stays),
+                (select v.queues), (select v.tools), (select v.priorities)) t(id, token, node, seq, stays, queue, tool, priority)
+    where s.bucket = p_bucket and s.id = t.id and s.lease_token = t.token and t.node is not null and not t.stays;
+    get diagnostics v_hit = row_count;
+    if v_hit > 0 then
+        perform pgorch._wake_workers(p_bucket);
+    end if;
+    return v_hit;
+end
+$$;
+comment on function pgorch._hand_over is 'Next steps that this worker cannot run wait in their lanes for another.';
+
+create or replace function pgorch._end_plain(p_bucket integer, v pgorch._plain_batch, p_now timestamptz) returns integer
+    language plpgsql
+    set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_bitmapscan = off
+    as $$
+declare
+    v_hit integer;
+    v_ids bigint[];
+begin
+    insert into pgorch.history (bucket, run_id, seq, kind, at)
+    select p_bucket, t.run_id, t.seq + 2, 'run_completed', p_now
+    from unnest((select v.runs), (select v.seqs), (select v.targets)) t(run_id, seq, target) where t.target is null;
+    update pgorch.runs r set delta = t.delta, seq = r.seq + 2, live = 0, status = 'completed', finished_at = p_now
+    from unnest((select v.runs), (select v.deltas), (select v.targets)) t(run_id, delta, target)
+    where r.bucket = p_bucket and r.id = t.run_id and t.target is null;
+    select array_agg(t.id) into v_ids from unnest(v.ids, v.targets) t(id, target) where t.target is null;
+    delete from pgorch.steps s
+    where s.bucket = p_bucket and s.id = any ((select v_ids)::bigint[]) and s.lease_token = any ((select v.tokens)::uuid[]);
+    get diagnostics v_hit = row_count;
+    return v_hit;
+end
+$$;
+comment on function pgorch._end_plain is 'Runs whose path ended complete; their steps go.';

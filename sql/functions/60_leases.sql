@@ -1,0 +1,138 @@
+-- Workers, their leases, and what happens to the steps of those that die.
+
+create or replace function pgorch.enlist_worker(
+    p_bucket integer, p_worker_id uuid, p_name text, p_queues text[], p_tools text[], p_slots integer,
+    p_lease_seconds double precision, p_marker bigint default null) returns void
+    language plpgsql
+    as $$
+declare
+    v_now constant timestamptz := pgorch.clock_now();
+    v_marker bigint := p_marker;
+begin
+    if cardinality(p_queues) = 0 or exists (select from unnest(p_queues) q(queue) where q.queue is null or q.queue = '' or q.queue like '!%') then
+        perform pgorch._raise('OR006', 'a worker serves at least one queue, and no queue is named "" or begins with "!"', 'Use other names.');
+    end if;
+    -- A marker that is not held here (behind a pooler, on another node) says nothing about the worker's life.
+    if v_marker is not null and pg_try_advisory_xact_lock_shared(v_marker) then
+        v_marker := null;
+    end if;
+    insert into pgorch._worker_leases (bucket, worker_id, name, queues, tools, slots, started_at, marker, expires_at)
+    values (p_bucket, p_worker_id, p_name, p_queues, p_tools, p_slots, v_now, v_marker, v_now + make_interval(secs => p_lease_seconds))
+    on conflict (bucket, worker_id) do update
+    set name = excluded.name, queues = excluded.queues, tools = excluded.tools, slots = excluded.slots,
+        marker = excluded.marker, expires_at = excluded.expires_at;
+end
+$$;
+comment on function pgorch.enlist_worker is
+    'Tells the database of a worker: what it serves and until when it is believed alive. p_marker: key of an advisory lock that another session of the worker holds, or null.';
+
+create or replace function pgorch.beat(p_bucket integer, p_worker_id uuid, p_lease_seconds double precision)
+    returns table (alive boolean, work_waiting boolean, revoked bigint[])
+    language plpgsql
+    set enable_seqscan = off
+    as $$
+#variable_conflict use_column
+declare
+    v_now constant timestamptz := pgorch.clock_now();
+    v_lease record;
+begin
+    update pgorch._worker_leases l set expires_at = v_now + make_interval(secs => p_lease_seconds)
+    where l.bucket = p_bucket and l.worker_id = p_worker_id and l.status <> 'dead'
+    returning l.queues, l.tools into v_lease;
+    alive := found;
+    perform pgorch._recover(p_bucket, p_worker_id, v_now);
+    work_waiting := alive and exists (
+        select from unnest(v_lease.queues) q(queue)
+        cross join unnest(v_lease.tools) t(tool)
+        cross join lateral (
+            select from pgorch.steps s
+            where s.bucket = p_bucket and s.lane_tool is not null and s.ready_at <= v_now
+              and s.lane_queue in (q.queue, '!' || q.queue) and s.lane_tool = t.tool limit 1) c)
+        or exists (
+            select from pgorch.steps s
+            where s.bucket = p_bucket and s.lane_tool is not null and s.lane_queue = '' and s.lane_tool = '');
+    if exists (select from pgorch._revocations v where v.bucket = p_bucket and v.worker_id = p_worker_id) then
+        with gone as (
+            delete from pgorch._revocations v where v.bucket = p_bucket and v.worker_id = p_worker_id returning v.step_id)
+        select array_agg(g.step_id) into revoked from gone g;
+    end if;
+    revoked := coalesce(revoked, '{}');
+    return next;
+end
+$$;
+comment on function pgorch.beat is
+    'A worker''s heartbeat: renews its lease, frees what dead workers held, and tells whether work waits and which of its steps were cancelled.';
+
+create or replace function pgorch._recover(p_bucket integer, p_worker_id uuid, p_now timestamptz) returns void
+    language plpgsql
+    as $$
+declare
+    v_dead uuid[];
+    v_step record;
+    v_run pgorch.runs;
+begin
+    -- Nothing of a graph is evaluated here and nothing is waited for, so that neither bad data nor a busy run can stop it.
+    if exists (
+        select from pgorch._worker_leases l
+        where l.bucket = p_bucket and l.status <> 'dead' and l.worker_id <> p_worker_id
+          and (l.expires_at < p_now or (l.marker is not null and pg_try_advisory_xact_lock_shared(l.marker)))
+    ) then
+        -- Looked at once more under the row's lock: the worker may have come back in between.
+        select array_agg(d.worker_id) into v_dead
+        from (select l.worker_id from pgorch._worker_leases l
+              where l.bucket = p_bucket and l.status <> 'dead' and l.worker_id <> p_worker_id
+                and (l.expires_at < p_now or (l.marker is not null and pg_try_advisory_xact_lock_shared(l.marker)))
+              for update skip locked) d;
+        update pgorch._worker_leases l set status = 'dead', asleep = false, expires_at = p_now
+        where l.bucket = p_bucket and l.worker_id = any (v_dead);
+    end if;
+
+    for v_step in
+        select s.id, s.run_id, s.worker_id, s.node, s.attempt, s.started_at, s.visit
+        from pgorch._worker_leases l
+        cross join lateral (
+            select s.* from pgorch.steps s where s.bucket = p_bucket and s.worker_id = l.worker_id
+            order by s.run_id, s.id limit 500) s
+        where l.bucket = p_bucket and l.status = 'dead'
+        order by s.run_id, s.id
+    loop
+        -- A run that somebody works on is left to the next heartbeat.
+        select r.* into v_run from pgorch.runs r where r.bucket = p_bucket and r.id = v_step.run_id for update skip locked;
+        continue when not found;
+        perform from pgorch.steps s
+        where s.bucket = p_bucket and s.id = v_step.id and s.worker_id = v_step.worker_id for update skip locked;
+        continue when not found;
+        v_run := pgorch._append(p_bucket, v_run, 'attempt_lost', p_now, p_node => v_step.node, p_attempt => v_step.attempt,
+            p_started_at => v_step.started_at, p_worker_id => v_step.worker_id, p_visit => v_step.visit);
+        perform pgorch._give_back(p_bucket, array[v_step.id], p_now, 1, 0);
+        perform pgorch._save_run(p_bucket, v_run, p_now);
+    end loop;
+
+    if exists (select from pgorch._worker_leases l
+               where l.bucket = p_bucket and l.status = 'dead' and l.expires_at < p_now - interval '10 minutes') then
+        delete from pgorch._worker_leases l
+        where l.bucket = p_bucket and l.status = 'dead' and l.expires_at < p_now - interval '10 minutes'
+          and not exists (select from pgorch.steps s where s.bucket = p_bucket and s.worker_id = l.worker_id);
+    end if;
+end
+$$;
+comment on function pgorch._recover is 'Declares workers dead whose lease or session is over, and puts their steps back, each with one death more.';
+
+create or replace function pgorch.leave(p_bucket integer, p_worker_id uuid) returns integer
+    language plpgsql
+    as $$
+declare
+    v_now constant timestamptz := pgorch.clock_now();
+    v_ids bigint[];
+begin
+    select array_agg(t.id) into v_ids
+    from (select s.id from pgorch.steps s where s.bucket = p_bucket and s.worker_id = p_worker_id order by s.id for update) t;
+    if v_ids is not null then
+        perform pgorch._give_back(p_bucket, v_ids, v_now, 0, 0);
+    end if;
+    delete from pgorch._revocations v where v.bucket = p_bucket and v.worker_id = p_worker_id;
+    delete from pgorch._worker_leases l where l.bucket = p_bucket and l.worker_id = p_worker_id;
+    return coalesce(cardinality(v_ids), 0);
+end
+$$;
+comment on function pgorch.leave is 'A worker that goes gives back what it still has, without waiting for its lease to end. Returns how many steps that were.';

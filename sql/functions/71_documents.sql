@@ -1,0 +1,99 @@
+-- Whole answers for those who look at one run.
+
+create or replace function pgorch.run_state(p_run_id uuid) returns jsonb
+    language plpgsql stable
+    as $$
+declare
+    v_bucket constant integer := pgorch.bucket_of(p_run_id);
+    v_state jsonb;
+begin
+    select pgorch._state(r.input, r.snapshot, r.delta) into v_state
+    from pgorch.runs r where r.bucket = v_bucket and r.id = p_run_id;
+    if not found then
+        perform pgorch._raise('OR003', format('there is no run %s', coalesce(p_run_id::text, 'null')), 'See the view pgorch.run_list for those there are.');
+    end if;
+    return v_state;
+end
+$$;
+comment on function pgorch.run_state is 'The state of a run.';
+
+create or replace function pgorch._event(p_entry pgorch.history) returns jsonb
+    language sql immutable
+    as $$
+    select jsonb_strip_nulls(jsonb_build_object(
+               'seq', p_entry.seq, 'kind', p_entry.kind, 'node', p_entry.node, 'attempt', p_entry.attempt, 'at', p_entry.at,
+               'started_at', p_entry.started_at, 'actor', p_entry.actor, 'worker_id', p_entry.worker_id))
+           || case when p_entry.output is null then '{}' else jsonb_build_object('output', p_entry.output) end
+           || case when p_entry.error is null then '{}' else jsonb_build_object('error', p_entry.error) end
+    $$;
+
+create or replace function pgorch.run_document(p_run_id uuid) returns jsonb
+    language plpgsql stable
+    as $$
+declare
+    v_bucket constant integer := pgorch.bucket_of(p_run_id);
+    v_document jsonb;
+begin
+    select jsonb_build_object(
+        'run_id', r.id, 'graph_id', r.graph_id, 'graph', g.name, 'version', g.version, 'status', r.status,
+        'state', pgorch._state(r.input, r.snapshot, r.delta), 'input', r.input, 'error', r.error,
+        'created_at', r.created_at, 'finished_at', r.finished_at, 'initiator', r.initiator,
+        'idempotency_key', r.idempotency_key, 'priority', r.priority, 'queue', r.queue,
+        'current_nodes', coalesce((
+            select jsonb_agg(jsonb_build_object('node', s.node, 'kind', s.kind, 'status', s.status, 'attempt', s.attempt,
+                       'ready_at', s.ready_at, 'started_at', s.started_at, 'worker_id', s.worker_id, 'problem', s.problem) order by s.step_id)
+            from pgorch.live_steps s where s.bucket = v_bucket and s.run_id = p_run_id), '[]'),
+        'history', coalesce((
+            select jsonb_agg(pgorch._event(h) order by h.seq)
+            from pgorch.history h where h.bucket = v_bucket and h.run_id = p_run_id), '[]'),
+        'approvals', coalesce((
+            select jsonb_agg(jsonb_build_object('approval_id', a.id, 'node', a.node, 'title', a.title, 'show', a.show,
+                       'requested_at', a.requested_at) order by a.requested_at, a.id)
+            from pgorch.approvals a where a.bucket = v_bucket and a.run_id = p_run_id and a.status = 'open'), '[]'))
+    into v_document
+    from pgorch.runs r join pgorch.graphs g on g.id = r.graph_id
+    where r.bucket = v_bucket and r.id = p_run_id;
+    if not found then
+        perform pgorch._raise('OR003', format('there is no run %s', coalesce(p_run_id::text, 'null')), 'See the view pgorch.run_list for those there are.');
+    end if;
+    return v_document;
+end
+$$;
+comment on function pgorch.run_document is 'Everything about a run as one JSON object: status, state, live steps, history, open approvals.';
+
+create or replace function pgorch.run_events(p_run_id uuid, p_after integer default 0, p_limit integer default 1000)
+    returns table (seq integer, event jsonb)
+    language plpgsql stable
+    as $$
+#variable_conflict use_column
+declare
+    v_bucket constant integer := pgorch.bucket_of(p_run_id);
+begin
+    return query
+        select h.seq, pgorch._event(h) from pgorch.history h
+        where h.bucket = v_bucket and h.run_id = p_run_id and h.seq > p_after
+        order by h.seq limit p_limit;
+end
+$$;
+comment on function pgorch.run_events is 'Entries of a run''s history after a number, in order.';
+
+create or replace function pgorch.watch_run(p_run_id uuid, p_seconds integer default 60)
+    returns table (status text, seq integer)
+    language plpgsql
+    as $$
+#variable_conflict use_column
+declare
+    v_bucket constant integer := pgorch.bucket_of(p_run_id);
+    v_now constant timestamptz := pgorch.clock_now();
+begin
+    -- Written only when less than half of the time is left, so that many who watch one run do not all write.
+    update pgorch.runs r set watched_until = v_now + make_interval(secs => p_seconds)
+    where r.bucket = v_bucket and r.id = p_run_id and r.finished_at is null
+      and coalesce(r.watched_until, '-infinity') < v_now + make_interval(secs => p_seconds / 2.0);
+    return query select r.status, r.seq from pgorch.runs r where r.bucket = v_bucket and r.id = p_run_id;
+    if not found then
+        perform pgorch._raise('OR003', format('there is no run %s', coalesce(p_run_id::text, 'null')), 'See the view pgorch.run_list for those there are.');
+    end if;
+end
+$$;
+comment on function pgorch.watch_run is 'Asks for a notification on the channel pgorch_runs (payload: the run''s id) at each change of a run, for so many seconds; tells its status and last event.';

@@ -1,0 +1,33 @@
+-- Partitions of the history: one for each week of run ids, made ahead.
+
+create or replace function pgorch._first_id_of(p_at timestamptz) returns uuid
+    language sql immutable
+    as $$ select (lpad(to_hex((extract(epoch from p_at) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid $$;
+comment on function pgorch._first_id_of(timestamptz) is 'The smallest id that a run started at this time can have.';
+
+create or replace function pgorch.maintain() returns void
+    language plpgsql
+    as $$
+declare
+    v_week timestamptz;
+    v_name text;
+begin
+    -- Another process at it is as good.
+    if not pg_try_advisory_xact_lock(hashtext('pgorch.maintain')) then
+        return;
+    end if;
+    for v_week in
+        select date_trunc('week', now(), 'UTC') + make_interval(weeks => w) from generate_series(0, 8) w
+    loop
+        v_name := '_history_' || to_char(v_week at time zone 'UTC', 'IYYY"w"IW');
+        continue when to_regclass('pgorch.' || quote_ident(v_name)) is not null;
+        -- The rest partition can hold rows of a week only if nobody maintained anything for two months; they stay there.
+        continue when exists (
+            select from pgorch._history_rest h
+            where h.run_id >= pgorch._first_id_of(v_week) and h.run_id < pgorch._first_id_of(v_week + interval '7 days'));
+        execute format('create table pgorch.%I partition of pgorch.history for values from (%L) to (%L)',
+            v_name, pgorch._first_id_of(v_week), pgorch._first_id_of(v_week + interval '7 days'));
+    end loop;
+end
+$$;
+comment on function pgorch.maintain is 'Makes the partitions of the history for the coming weeks. Called by migrate and, every hour, by workers.';
