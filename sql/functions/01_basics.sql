@@ -103,8 +103,8 @@ begin
         select (n #>> '{}')::numeric
         from jsonb_path_query(p_value, 'strict $.** ? (@.type() == "number" && (@ > 9007199254740992 || @ < -9007199254740992))', '{}', true) n
     loop
-        if case when abs(v_number) > 1.7976931348623157e308 then true
-                else (v_number::float8)::text::numeric <> v_number end then
+        if (case when abs(v_number) > 1.7976931348623157e308 then true
+                else (v_number::float8)::text::numeric <> v_number end) then
             perform pgorch._raise('OR006', format('%s holds the number %s, which clients cannot read exactly', p_what, left(v_number::text, 40)),
                 'Integers go up to 2^53; send a larger one as a string.');
         end if;

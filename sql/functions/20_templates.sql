@@ -2,7 +2,7 @@
 
 create or replace function pgorch._template_parts(p_text text) returns jsonb
     language plpgsql immutable strict
-    as $$
+    as $body$
 declare
     -- $${ is an escape; a path may hold strings with braces, and one level of braces as in .**{2}.
     v_pattern constant text := '(\$\$\{)|\$\{((?:[^{}"]|"(?:[^"\\]|\\.)*"|\{[^{}"]*\})*)\}';
@@ -34,7 +34,7 @@ begin
     end if;
     return v_parts;
 end
-$$;
+$body$;
 
 create or replace function pgorch._find(p_path text, p_state jsonb, p_vars jsonb) returns jsonb
     language plpgsql immutable

@@ -9,7 +9,7 @@ declare
     v_graph pgorch.graphs;
     v_moves pgorch._move[] := array[p_move];
     v_move pgorch._move;
-    v_follows pgorch._move[];
+    v_next record;
     v_at integer := 1;
     v_passed integer := 0;
 begin
@@ -34,16 +34,17 @@ begin
             exit;
         end if;
         if v_move.outcome is null then
-            select e.run, e.follows into v_run, v_follows from pgorch._enter(p_bucket, v_run, v_graph, v_move, p_now) e;
+            select e.* into v_next from pgorch._enter(p_bucket, v_run, v_graph, v_move, p_now) e;
         else
-            select e.run, e.follows into v_run, v_follows from pgorch._leave_node(p_bucket, v_run, v_graph, v_move, p_now) e;
+            select e.* into v_next from pgorch._leave_node(p_bucket, v_run, v_graph, v_move, p_now) e;
         end if;
+        v_run := v_next.run;
         exit when v_run.finished_at is not null;
         if v_at > cardinality(v_moves) then
-            v_moves := v_follows;
+            v_moves := v_next.follows;
             v_at := 1;
         else
-            v_moves := v_moves || v_follows;
+            v_moves := v_moves || v_next.follows;
         end if;
     end loop;
     if v_run.finished_at is null then
