@@ -41,13 +41,14 @@ create or replace function pgorch.bucket_count() returns integer
     as $$ select (s.value #>> '{}')::integer from pgorch.settings s where s.name = 'buckets' $$;
 comment on function pgorch.bucket_count() is 'How many buckets new runs are spread over: 1 on a single server.';
 
-create or replace function pgorch._raise(p_state text, p_message text, p_hint text default null, p_detail text default null) returns void
+create or replace function pgorch._raise(p_state text, p_message text, p_hint text, p_detail text default null) returns void
     language plpgsql
     as $$
 begin
-    raise exception using
-        errcode = p_state, message = p_message,
-        hint = coalesce(p_hint, ''), detail = coalesce(p_detail, '');
+    if p_detail is null then
+        raise exception using errcode = p_state, message = p_message, hint = p_hint;
+    end if;
+    raise exception using errcode = p_state, message = p_message, hint = p_hint, detail = p_detail;
 end
 $$;
 comment on function pgorch._raise(text, text, text, text) is

@@ -161,7 +161,7 @@ begin
         left join lateral (
             select t.function, t.queue, t.priority, t.timeout from pgorch.nodes t
             where t.graph_id = s.graph_id and t.id = e.target and t.fast_in limit 1) t on true
-        where i.outcome = 'success' and i.output is not null and r.live = 1 and r.status = 'running'
+        where i.outcome = 'success' and pg_column_size(i.output) <= 1048576 and r.live = 1 and r.status = 'running'
           and case when e.target is null then n.ends else e.holds and t.function is not null end
         order by r.id
         for update of r

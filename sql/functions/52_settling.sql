@@ -31,7 +31,7 @@ begin
         return;
     elsif p_outcome = 'success' and p_output is not null then
         v_move.outcome := 'success';
-        v_move.output := p_output;
+        v_move.output := pgorch._checked_json(p_output, format('the result of %s', v_step.node), 1048576);
     elsif p_outcome = 'error' and jsonb_typeof(p_output) = 'object' and jsonb_typeof(p_output -> 'type') = 'string' then
         v_move.outcome := 'error';
         v_move.error := p_output;
