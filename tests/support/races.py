@@ -1,0 +1,57 @@
+"""Two sessions in a known order: one holds a lock, the other is seen waiting for it, then the first goes on."""
+
+import threading
+import time
+from typing import Any
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+
+DEADLINE_SECONDS = 30.0
+
+
+def open_connection(dsn: str, autocommit: bool = True) -> psycopg.Connection[DictRow]:
+    return psycopg.connect(dsn, autocommit=autocommit, row_factory=dict_row)
+
+
+class Rival:
+    """A statement that runs in a session of its own, beside the test."""
+
+    def __init__(self, dsn: str, query: str, *parameters: Any) -> None:
+        self._dsn = dsn
+        self._connection = open_connection(dsn)
+        self._rows: list[dict[str, Any]] = []
+        self._problem: BaseException | None = None
+        self._thread = threading.Thread(target=self._execute, args=(query, parameters), daemon=True)
+        self._thread.start()
+
+    def _execute(self, query: str, parameters: tuple[Any, ...]) -> None:
+        try:
+            self._rows = self._connection.execute(query.encode(), parameters).fetchall()
+        except psycopg.Error as problem:
+            self._problem = problem
+        finally:
+            self._connection.close()
+
+    def wait_until_blocked(self) -> None:
+        """Returns once the statement waits for a lock that another session holds."""
+        pid = self._connection.info.backend_pid
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        with open_connection(self._dsn) as observer:
+            while time.monotonic() < deadline:
+                waits = observer.execute(
+                    "select from pg_stat_activity where pid = %s and wait_event_type = 'Lock'", [pid]
+                ).fetchone()
+                if waits is not None:
+                    return
+                assert self._thread.is_alive(), f"it did not wait: {self._problem or self._rows}"
+                time.sleep(0.01)
+        raise AssertionError("the rival was never seen waiting")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What the statement returned; raises what it raised."""
+        self._thread.join(DEADLINE_SECONDS)
+        assert not self._thread.is_alive(), "the rival still runs"
+        if self._problem is not None:
+            raise self._problem
+        return self._rows
