@@ -106,8 +106,6 @@ create or replace function pgorch._advance_plain(
 declare
     v pgorch._plain_batch;
     v_result pgorch._plain_result;
-    v_hit integer;
-    v_ended boolean;
     v_rival integer;
 begin
     -- A run stays with its worker, unless something more urgent waits in the worker's lanes.
@@ -120,18 +118,19 @@ begin
           and s.lane_queue = q.queue and s.lane_tool = t.tool and s.ready_at <= p_now
         order by s.priority desc, s.ready_at, s.id limit 1) c;
 
-    -- Runs are locked in the order of their ids. Nothing is written before every edge is chosen, so that a result
+    -- Look-ups are lateral with a limit, which fixes their order and index whatever the statistics say. Runs are
+    -- locked in the order of their ids. Nothing is written before every edge is chosen, so that a result
     -- whose condition is unknown, or that nothing matches, is left to _settle() as if it had not been looked at.
     select array_agg(x.step_id), array_agg(x.token), array_agg(x.run_id), array_agg(x.seq), array_agg(x.node), array_agg(x.attempt),
            array_agg(x.started_at), array_agg(x.output), array_agg(x.delta), array_agg(x.state), array_agg(x.folds),
            array_agg(x.target), array_agg(x.tool), array_agg(x.queue), array_agg(x.priority), array_agg(x.timeout),
-           array_agg(x.stays), array_agg(x.watched), bool_or(x.target is null)
+           array_agg(x.stays), array_agg(x.watched)
     into v.ids, v.tokens, v.runs, v.seqs, v.nodes, v.attempts,
          v.started, v.outputs, v.deltas, v.states, v.folds,
          v.targets, v.tools, v.queues, v.priorities, v.timeouts,
-         v.stays, v.watched, v_ended
+         v.stays, v.watched
     from (
-        select i.step_id, i.token, r.id as run_id, r.seq, s.node, s.attempt, s.started_at, i.output,
+        select s.step_id, s.token, r.id as run_id, r.seq, s.node, s.attempt, s.started_at, s.output,
                r.delta || w.written as delta, c.state,
                pgorch._is_due_to_fold(r.input, r.snapshot, r.delta || w.written) as folds,
                e.target, t.function as tool, pgorch._lane_queue(t.queue, r.queue) as queue,
@@ -139,15 +138,22 @@ begin
                (p_want > 0 and coalesce(t.priority, r.priority) >= coalesce(v_rival, -1000)
                 and t.function = any (p_tools) and pgorch._lane_queue(t.queue, r.queue) = any (p_queues)) as stays,
                coalesce(r.watched_until > p_now, false) as watched
-        from unnest((select p_step_ids), (select p_lease_tokens), (select p_outcomes), (select p_outputs)) i(step_id, token, outcome, output)
+        from (
+            select i.step_id, i.token, i.output, s.run_id, s.graph_id, s.node, s.attempt, s.started_at, n.into_key, n.ends
+            from unnest((select p_step_ids), (select p_lease_tokens), (select p_outcomes), (select p_outputs)) i(step_id, token, outcome, output)
+            cross join lateral (
+                select s.run_id, s.graph_id, s.node, s.attempt, s.started_at from pgorch.steps s
+                where s.bucket = p_bucket and s.id = i.step_id and s.lease_token = i.token limit 1) s
+            cross join lateral (
+                select n.into_key, n.ends from pgorch.nodes n
+                where n.graph_id = s.graph_id and n.id = s.node and n.fast_out limit 1) n
+            where i.outcome = 'success' and pg_column_size(i.output) <= 1048576
+            order by s.run_id
+        ) s
         cross join lateral (
-            select s.run_id, s.graph_id, s.node, s.attempt, s.started_at from pgorch.steps s
-            where s.bucket = p_bucket and s.id = i.step_id and s.lease_token = i.token limit 1) s
-        cross join lateral (
-            select n.into_key, n.ends from pgorch.nodes n
-            where n.graph_id = s.graph_id and n.id = s.node and n.fast_out limit 1) n
-        join pgorch.runs r on r.bucket = p_bucket and r.id = s.run_id
-        cross join lateral (select pgorch._written(n.into_key, i.output) as written) w
+            select r.id, r.seq, r.input, r.snapshot, r.delta, r.priority, r.queue, r.watched_until from pgorch.runs r
+            where r.bucket = p_bucket and r.id = s.run_id and r.live = 1 and r.status = 'running' limit 1 for update) r
+        cross join lateral (select pgorch._written(s.into_key, s.output) as written) w
         cross join lateral (select pgorch._state(r.input, r.snapshot, r.delta) || w.written as state) c
         left join lateral (
             select e.target, m.holds from pgorch.edges e
@@ -161,46 +167,13 @@ begin
         left join lateral (
             select t.function, t.queue, t.priority, t.timeout from pgorch.nodes t
             where t.graph_id = s.graph_id and t.id = e.target and t.fast_in limit 1) t on true
-        where i.outcome = 'success' and pg_column_size(i.output) <= 1048576 and r.live = 1 and r.status = 'running'
-          and case when e.target is null then n.ends else e.holds and t.function is not null end
-        order by r.id
-        for update of r
+        where case when e.target is null then s.ends else e.holds and t.function is not null end
     ) x;
     if v.ids is null then
         return v_result;
     end if;
 
-    insert into pgorch.history (bucket, run_id, seq, kind, attempt, at, started_at, worker_id, node, output)
-    select p_bucket, t.run_id, t.seq + 1, 'step_completed', t.attempt, p_now, t.started_at, p_worker_id, t.node, t.output
-    from unnest((select v.runs), (select v.seqs), (select v.attempts), (select v.started), (select v.nodes), (select v.outputs))
-        t(run_id, seq, attempt, started_at, node, output);
-
-    update pgorch.runs r set delta = t.delta, seq = r.seq + 1
-    from unnest((select v.runs), (select v.deltas), (select v.folds), (select v.targets)) t(run_id, delta, folds, target)
-    where r.bucket = p_bucket and r.id = t.run_id and t.target is not null and not t.folds;
-    if true = any (v.folds) then
-        update pgorch.runs r set snapshot = t.state, delta = '{}', seq = r.seq + 1
-        from unnest((select v.runs), (select v.states), (select v.folds), (select v.targets)) t(run_id, state, folds, target)
-        where r.bucket = p_bucket and r.id = t.run_id and t.target is not null and t.folds;
-    end if;
-
-    update pgorch.steps s
-    set node = t.node, lease_token = p_token, attempt = 1, deaths = 0, started_at = p_now, born = t.seq + 1, input = null
-    from unnest((select v.ids), (select v.tokens), (select v.targets), (select v.seqs), (select v.stays)) t(id, token, node, seq, stays)
-    where s.bucket = p_bucket and s.id = t.id and s.lease_token = t.token and t.stays;
-    get diagnostics v_hit = row_count;
-
-    if false = any (v.stays) then
-        v_hit := v_hit + pgorch._hand_over(p_bucket, v, p_now);
-    end if;
-    if v_ended then
-        v_hit := v_hit + pgorch._end_plain(p_bucket, v, p_now);
-    end if;
-    -- Between the look and the write a lease can have been taken away; then the whole batch is looked at again.
-    if v_hit <> cardinality(v.ids) then
-        raise exception using errcode = '40001', message = 'a lease was lost while its result was being written',
-            hint = 'Hand the batch in again: what is lost is refused then.';
-    end if;
+    perform pgorch._write_plain(p_bucket, p_worker_id, v, p_token, p_now);
     if true = any (v.watched) then
         perform pg_notify('pgorch_runs', t.run_id::text) from unnest(v.runs, v.watched) t(run_id, watched) where t.watched;
     end if;
@@ -215,48 +188,3 @@ end
 $$;
 comment on function pgorch._advance_plain is
     'Routes, as a set, the results that need no bookkeeping. `done` are those it took care of, `next_*` the steps that went straight back to this worker.';
-
-create or replace function pgorch._hand_over(p_bucket integer, v pgorch._plain_batch, p_now timestamptz) returns integer
-    language plpgsql
-    set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_bitmapscan = off
-    as $$
-declare
-    v_hit integer;
-begin
-    update pgorch.steps s
-    set node = t.node, lane_queue = t.queue, lane_tool = t.tool, priority = t.priority, worker_id = null, lease_token = null,
-        attempt = 0, deaths = 0, started_at = null, ready_at = p_now, created_at = p_now, born = t.seq + 1, input = null
-    from unnest((select v.ids), (select v.tokens), (select v.targets), (select v.seqs), (select v.stays),
-                (select v.queues), (select v.tools), (select v.priorities)) t(id, token, node, seq, stays, queue, tool, priority)
-    where s.bucket = p_bucket and s.id = t.id and s.lease_token = t.token and t.node is not null and not t.stays;
-    get diagnostics v_hit = row_count;
-    if v_hit > 0 then
-        perform pgorch._wake_workers(p_bucket);
-    end if;
-    return v_hit;
-end
-$$;
-comment on function pgorch._hand_over is 'Next steps that this worker cannot run wait in their lanes for another.';
-
-create or replace function pgorch._end_plain(p_bucket integer, v pgorch._plain_batch, p_now timestamptz) returns integer
-    language plpgsql
-    set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_bitmapscan = off
-    as $$
-declare
-    v_hit integer;
-    v_ids bigint[];
-begin
-    insert into pgorch.history (bucket, run_id, seq, kind, at)
-    select p_bucket, t.run_id, t.seq + 2, 'run_completed', p_now
-    from unnest((select v.runs), (select v.seqs), (select v.targets)) t(run_id, seq, target) where t.target is null;
-    update pgorch.runs r set delta = t.delta, seq = r.seq + 2, live = 0, status = 'completed', finished_at = p_now
-    from unnest((select v.runs), (select v.deltas), (select v.targets)) t(run_id, delta, target)
-    where r.bucket = p_bucket and r.id = t.run_id and t.target is null;
-    select array_agg(t.id) into v_ids from unnest(v.ids, v.targets) t(id, target) where t.target is null;
-    delete from pgorch.steps s
-    where s.bucket = p_bucket and s.id = any ((select v_ids)::bigint[]) and s.lease_token = any ((select v.tokens)::uuid[]);
-    get diagnostics v_hit = row_count;
-    return v_hit;
-end
-$$;
-comment on function pgorch._end_plain is 'Runs whose path ended complete; their steps go.';

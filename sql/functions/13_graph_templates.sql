@@ -1,0 +1,52 @@
+-- Templates of a graph: their paths.
+
+create or replace function pgorch._template_strings(p_template jsonb, p_path text) returns table (path text, value text)
+    language plpgsql immutable
+    as $$
+begin
+    case jsonb_typeof(p_template)
+    when 'object' then
+        return query select s.* from jsonb_each(p_template) t, pgorch._template_strings(t.value, pgorch._pointer(p_path, t.key)) s;
+    when 'array' then
+        return query select s.* from jsonb_array_elements(p_template) with ordinality t(value, at),
+                                     pgorch._template_strings(t.value, p_path || '/' || (t.at - 1)) s;
+    when 'string' then
+        if strpos(p_template #>> '{}', '${') > 0 then
+            return query select p_path, p_template #>> '{}';
+        end if;
+    else
+        return;
+    end case;
+end
+$$;
+comment on function pgorch._template_strings(jsonb, text) is 'The strings of a template that hold ${, with their JSON pointers.';
+
+create or replace function pgorch._template_paths(p_template jsonb) returns setof text
+    language sql immutable
+    as $$
+    select p.value ->> 'path'
+    from pgorch._template_strings(p_template, '') s, jsonb_array_elements(pgorch._template_parts(s.value)) p(value)
+    where p.value ? 'path'
+    $$;
+comment on function pgorch._template_paths(jsonb) is 'The paths that a template reads, one for each ${...}.';
+
+create or replace function pgorch._node_templates(p_node jsonb, p_path text) returns table (path text, template jsonb)
+    language sql immutable
+    as $$
+    select p_path || '/' || k.key, p_node -> k.key
+    from unnest(array['input', 'title', 'show', 'message']) k(key)
+    where jsonb_typeof(p_node -> k.key) <> 'null'
+    $$;
+
+create or replace function pgorch._node_refs(p_definition jsonb) returns text[]
+    language sql immutable
+    as $$
+    select coalesce(array_agg(distinct r.id), '{}') from (
+        select unnest(pgorch._path_node_refs((e.value ->> 'condition')::jsonpath)) as id
+        from jsonb_array_elements(p_definition -> 'edges') e(value) where jsonb_typeof(e.value -> 'condition') = 'string'
+        union all
+        select unnest(pgorch._path_node_refs(p::jsonpath))
+        from jsonb_array_elements(p_definition -> 'nodes') n(value), pgorch._node_templates(n.value, '') t, pgorch._template_paths(t.template) p
+    ) r
+    $$;
+comment on function pgorch._node_refs(jsonb) is 'The nodes that a valid graph reads as $nodes.<id> in conditions and templates.';
