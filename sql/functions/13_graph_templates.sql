@@ -22,12 +22,15 @@ $$;
 comment on function pgorch._template_strings(jsonb, text) is 'The strings of a template that hold ${, with their JSON pointers.';
 
 create or replace function pgorch._template_paths(p_template jsonb) returns setof text
-    language sql immutable
+    language plpgsql immutable
     as $$
+begin
+    return query
     select p.value ->> 'path'
     from pgorch._template_strings(p_template, '') s, jsonb_array_elements(pgorch._template_parts(s.value)) p(value)
-    where p.value ? 'path'
-    $$;
+    where p.value ? 'path';
+end
+$$;
 comment on function pgorch._template_paths(jsonb) is 'The paths that a template reads, one for each ${...}.';
 
 create or replace function pgorch._node_templates(p_node jsonb, p_path text) returns table (path text, template jsonb)
