@@ -1,0 +1,61 @@
+"""What a tool can learn about the step that it runs in."""
+
+import logging
+import threading
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from pgorch.errors import ConfigError
+
+_LOGGER = logging.getLogger("pgorch.tool")
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class Context:
+    """Passed to every parameter of a tool that is annotated `Context`.
+
+    A tool may run more than once, its checkpoint counts once: give `idempotency_key` to whatever the tool
+    calls, or `fencing_token` to a store that can refuse an older one.
+    """
+
+    run_id: UUID
+    node: str
+    step_id: int
+    attempt: int
+    born: int
+    fencing_token: int
+    deadline: datetime | None = None
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    open_connection: Any = None
+
+    @property
+    def idempotency_key(self) -> str:
+        """Names this visit of the node, and stays the same over its attempts."""
+        return f"{self.run_id}/{self.node}/{self.born}"
+
+    @property
+    def connection(self) -> Any:
+        """The transaction in which the result will be recorded: a psycopg `Connection` in a sync tool, an
+        `AsyncConnection` in an async one. What is written with it commits with the checkpoint, or not at all.
+        """
+        if self.open_connection is None:
+            raise ConfigError(
+                f"The tool of node {self.node} has no connection, because it is not transactional.",
+                hint="Declare it with @tool(transactional=True).",
+            )
+        return self.open_connection
+
+    @property
+    def logger(self) -> "logging.LoggerAdapter[logging.Logger]":
+        """Logs under `pgorch.tool`, with run_id, node and attempt as extra fields."""
+        return logging.LoggerAdapter(
+            _LOGGER, {"run_id": str(self.run_id), "node": self.node, "attempt": self.attempt}
+        )
+
+    def remaining(self) -> float | None:
+        """Seconds until the step times out, never below 0; None without a timeout."""
+        if self.deadline is None:
+            return None
+        return max(0.0, (self.deadline - datetime.now(UTC)).total_seconds())
