@@ -1,4 +1,4 @@
-"""Finds the programs of a PostgreSQL server: `initdb`, `pg_ctl` and `postgres`."""
+"""Finds the programs of a PostgreSQL server: `initdb` and `postgres`."""
 
 import functools
 import importlib.util
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pgorch.errors import ConfigError
 
-PROGRAMS = ("initdb", "pg_ctl", "postgres")
+PROGRAMS = ("initdb", "postgres")
 OLDEST_MAJOR = 15
 
 # Newest first within a wheel that carries several majors.

@@ -39,10 +39,6 @@ class Identity:
             return plain
         return [sys.executable, "-I", "-S", str(_MAP_USER), str(self.uid), str(self.gid), *plain]
 
-    def options(self) -> dict[str, Any]:
-        """More arguments for `subprocess.run`."""
-        return {"user": self.uid, "group": self.gid, "extra_groups": []} if self.dropped else {}
-
 
 def choose_identity(owner: int | None, probe: Path) -> Identity:
     """Who should run PostgreSQL on data that belongs to the user `owner` (None: there is no data yet).
@@ -129,27 +125,20 @@ def _may_enter(directory: Path, identity: Identity) -> bool:
     return bool(status.st_mode & 0o001)
 
 
-def run_program(
-    identity: Identity, program: Path, *arguments: str, timeout_seconds: float
-) -> subprocess.CompletedProcess[str]:
-    """Run one of PostgreSQL's programs to its end; stdout holds what it said, errors included.
+def surroundings(identity: Identity) -> dict[str, Any]:
+    """Arguments for `subprocess` with which PostgreSQL's programs are run.
 
-    In a session of its own, so that Ctrl-C in the terminal does not reach the server that it may start, and
-    without any PG* variables of the caller.
+    In a session of its own, so that Ctrl-C in the terminal does not reach the server, and without the
+    caller's PG* variables.
     """
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))
     }
-    return subprocess.run(
-        identity.command(program, *arguments),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        cwd="/",
-        env={**environment, "LC_ALL": "C"},
-        start_new_session=True,
-        timeout=timeout_seconds,
-        **identity.options(),
-    )
+    as_whom = {"user": identity.uid, "group": identity.gid, "extra_groups": []} if identity.dropped else {}
+    return {
+        "stdin": subprocess.DEVNULL,
+        "cwd": "/",
+        "env": {**environment, "LC_ALL": "C"},
+        "start_new_session": True,
+        **as_whom,
+    }

@@ -1,12 +1,12 @@
 """Makes a data directory and starts a server on it."""
 
-import shlex
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
 from pgorch.embedded import postmaster
-from pgorch.embedded.identity import Identity, run_program
+from pgorch.embedded.identity import Identity, surroundings
 from pgorch.embedded.places import PORT, Places, socket_dir
 from pgorch.errors import DatabaseUnavailable
 
@@ -15,7 +15,7 @@ USER = "postgres"
 _INITDB_SECONDS = 300.0
 _START_SECONDS = 300
 _BUSY_SECONDS = 30.0
-_POLL_SECONDS = 0.01
+_POLL_SECONDS = 0.005
 _LONGEST_LOG_BYTES = 10 * 1024 * 1024
 
 _SETTINGS = {
@@ -40,7 +40,15 @@ def make_data(programs: Path, places: Places, identity: Identity, *, fsync: bool
     arguments = ["-D", str(fresh), "-U", USER, "-A", "trust", "-E", "UTF8", "--no-locale", "-k"]
     if not fsync:
         arguments.append("--no-sync")
-    done = run_program(identity, programs / "initdb", *arguments, timeout_seconds=_INITDB_SECONDS)
+    done = subprocess.run(
+        identity.command(programs / "initdb", *arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=_INITDB_SECONDS,
+        **surroundings(identity),
+    )
     if done.returncode != 0:
         raise DatabaseUnavailable(
             f"PostgreSQL could not set up its data directory {places.data}: {_tail(done.stdout)}",
@@ -53,28 +61,46 @@ def launch(programs: Path, places: Places, identity: Identity, *, fsync: bool) -
     """Start the server and wait until it takes connections."""
     if places.log.exists() and places.log.stat().st_size > _LONGEST_LOG_BYTES:
         places.log.replace(places.log.with_name(f"{places.log.name}.1"))
-    postmaster.forget_dead(places.data)
-    settings = _SETTINGS | {"unix_socket_directories": str(socket_dir(places.root, identity))}
+    sockets = socket_dir(places.root, identity)
+    postmaster.forget_dead(places.data, sockets)
+    settings = _SETTINGS | {"unix_socket_directories": str(sockets)}
     if not fsync:
         settings |= _FORGETFUL
-    flags = shlex.join(part for name, value in settings.items() for part in ("-c", f"{name}={value}"))
-    arguments = ["-D", str(places.data), "-l", str(places.log), "-w", "-t", str(_START_SECONDS), "-o", flags]
+    flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    command = identity.command(programs / "postgres", "-D", str(places.data), *flags)
     deadline = time.monotonic() + _BUSY_SECONDS
-    while True:
-        log_start = places.log.stat().st_size if places.log.exists() else 0
-        done = run_program(
-            identity, programs / "pg_ctl", *arguments, "start", timeout_seconds=_START_SECONDS + 30
-        )
-        if done.returncode == 0:
-            return
-        said = _log_since(places.log, log_start) or done.stdout
+    while (said := _try_to_launch(command, places, identity)) is not None:
         # Sessions of a server that was killed take a moment to notice it.
         if "pre-existing shared memory block" not in said or time.monotonic() > deadline:
-            break
+            raise DatabaseUnavailable(
+                f"The embedded PostgreSQL did not start: {_tail(said)}",
+                hint=f"The whole log is in {places.log}.",
+            )
         time.sleep(_POLL_SECONDS)
-    raise DatabaseUnavailable(
-        f"The embedded PostgreSQL did not start: {_tail(said)}", hint=f"The whole log is in {places.log}."
-    )
+
+
+def _try_to_launch(command: list[str], places: Places, identity: Identity) -> str | None:
+    """Start the server once. What it said if it ended, None if it takes connections.
+
+    Not with pg_ctl: it passes paths through a shell, and sees a start only when it looks ten times a second.
+    """
+    with places.log.open("ab") as log:
+        log_start = log.tell()
+        process = subprocess.Popen(command, stdout=log, stderr=log, **surroundings(identity))
+    deadline = time.monotonic() + _START_SECONDS
+    while process.poll() is None:
+        running = postmaster.read_pid_file(places.data)
+        if running and running.pid == process.pid and running.status == "ready":
+            # It outlives this object and, if there are other users, this process.
+            process.returncode = 0
+            return None
+        if time.monotonic() > deadline:
+            process.terminate()
+            process.wait()
+        time.sleep(_POLL_SECONDS)
+    with places.log.open("rb") as written:
+        written.seek(log_start)
+        return written.read().decode(errors="replace") or f"it ended with {process.returncode}"
 
 
 def wait_until_ready(places: Places) -> None:
@@ -88,15 +114,6 @@ def wait_until_ready(places: Places) -> None:
                 hint=f"See {places.log}.",
             )
         time.sleep(_POLL_SECONDS)
-
-
-def _log_since(log: Path, start: int) -> str:
-    try:
-        with log.open("rb") as file:
-            file.seek(start)
-            return file.read().decode(errors="replace")
-    except FileNotFoundError:
-        return ""
 
 
 def _tail(text: str, lines: int = 5) -> str:

@@ -55,14 +55,14 @@ class Places:
         """The major version of the data that is there, None if there is none yet."""
         try:
             return int((self.data / "PG_VERSION").read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def owner(self) -> int | None:
         """The user to whom the data belongs, None if there is none yet."""
         try:
             return self.data.stat().st_uid
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
 

@@ -53,7 +53,7 @@ def find_running(data: Path) -> Postmaster | None:
 def runs_on(pid: int, data: Path) -> bool:
     """Whether the process lives (a zombie does not) and is a server on this data."""
     with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)  # as process 1 of a container, dead servers are ours to bury
+        os.waitpid(pid, os.WNOHANG)  # who started it, or is process 1 of a container, has to bury it
     if sys.platform != "linux":
         return _lives_elsewhere(pid)
     try:
@@ -71,12 +71,14 @@ def runs_on(pid: int, data: Path) -> bool:
         return False
 
 
-def forget_dead(data: Path) -> None:
-    """Remove a `postmaster.pid` whose process number belongs to a zombie or to another program by now: the
-    server would take that for a running server and refuse to start."""
-    postmaster = read_pid_file(data)
-    if postmaster and not runs_on(postmaster.pid, data) and _exists(postmaster.pid):
-        (data / "postmaster.pid").unlink(missing_ok=True)
+def forget_dead(data: Path, socket_dir: Path) -> None:
+    """When no server runs on the data: remove what a killed one left, if its process number belongs to a
+    zombie or to another program by now. A new server would take that for a running one and refuse to
+    start."""
+    for lock in (data / "postmaster.pid", *socket_dir.glob(".s.PGSQL.*.lock")):
+        pid = _first_number(lock)
+        if pid is not None and _exists(pid) and not runs_on(pid, data):
+            lock.unlink(missing_ok=True)
 
 
 def stop(postmaster: Postmaster, data: Path) -> None:
@@ -101,6 +103,13 @@ def wait_until_gone(pid: int, data: Path, patience_seconds: float) -> bool:
             return False
         time.sleep(_POLL_SECONDS)
     return True
+
+
+def _first_number(file: Path) -> int | None:
+    try:
+        return abs(int(file.read_text().partition("\n")[0]))
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _exists(pid: int) -> bool:
