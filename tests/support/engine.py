@@ -18,7 +18,6 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 Row = dict[str, Any]
-Edge = str | tuple[str, Mapping[str, Any]]
 ENDED = frozenset({"completed", "failed", "cancelled"})
 
 
@@ -64,9 +63,7 @@ def edge(text: str, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
     return {"source": source, "target": target, **(more or {})}
 
 
-def definition(
-    nodes: str | Iterable[str | Mapping[str, Any]], edges: Iterable[Edge] = (), **more: Any
-) -> dict[str, Any]:
+def definition(nodes: str | Iterable[Any], edges: Iterable[Any] = (), **more: Any) -> dict[str, Any]:
     """A graph in few words: nodes "a b" are tasks, edges are "a>b" or ("a>b", {"condition": ...}).
 
     A task without function calls the tool that is named like the node. The first node is the start, and the
