@@ -1,0 +1,44 @@
+"""The command `pgorch`: all verbs in one place."""
+
+from typing import Annotated
+
+import typer
+
+import pgorch
+from pgorch.cli import migrate, serve, worker
+from pgorch.cli.failures import Commands
+
+app = typer.Typer(
+    name="pgorch",
+    cls=Commands,
+    help="A durable agent orchestrator that lives in Postgres.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"pgorch {pgorch.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def pgorch_command(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """A durable agent orchestrator that lives in Postgres."""
+
+
+app.command("migrate")(migrate.migrate)
+app.command("serve")(serve.serve)
+app.command("worker")(worker.worker)
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit code."""
+    app(prog_name="pgorch")

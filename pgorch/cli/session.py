@@ -1,0 +1,50 @@
+"""A connection for one command."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, LiteralString
+
+from psycopg import Connection
+from psycopg.rows import dict_row
+
+from pgorch.cli.options import required_dsn
+
+
+class Session:
+    """Asks the database; rows are dicts, errors are those of `pgorch.errors`."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        self.connection = connection
+
+    def rows(
+        self, query: LiteralString, parameters: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> list[dict[str, Any]]:
+        from pgorch.database.translation import translated
+
+        with translated(), self.connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(query, parameters or None).fetchall()
+
+    def row(self, query: LiteralString, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> dict[str, Any]:
+        return self.rows(query, parameters)[0]
+
+    def value(self, query: LiteralString, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Any:
+        """The only column of the only row."""
+        (value,) = self.row(query, parameters).values()
+        return value
+
+
+@contextmanager
+def session(dsn: str | None, *, check: bool = True) -> Iterator[Session]:
+    """A session on the database of the options or the environment.
+
+    `check`: refuse a schema that does not fit this version, before anything is asked. Raises NoDatabase,
+    DatabaseUnavailable, SchemaMismatch.
+    """
+    from pgorch.database.connection import connect_sync
+    from pgorch.database.migrations import check_schema
+
+    connection = connect_sync(required_dsn(dsn), application_name="pgorch cli")
+    with connection:
+        if check:
+            check_schema(connection)
+        yield Session(connection)
