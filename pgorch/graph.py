@@ -1,0 +1,171 @@
+"""Writing graphs in Python: sugar that produces the JSON of the graph language, and nothing else.
+
+    g = Graph("data_quality")
+    g.task("profile", profile_data)
+    g.task("clean", clean_data, retry={"max_attempts": 3})
+    g.task("publish", "finish_pipeline")
+    g.edge("profile", "publish", condition="$.quality >= 0.95")
+    g.edge("profile", "clean", limit=3)
+    g.edge("clean", "profile")
+
+Whether a graph makes sense is decided where it is stored: create_graph reports all its errors at once.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+import orjson
+
+from pgorch import strict_json
+from pgorch.errors import InvalidValue
+from pgorch.tool.definition import MARK, Tool
+from pgorch.tool.options import Interval, checked_retry, interval_text, seconds_of
+
+Function = str | Tool | Callable[..., Any]
+
+
+class Graph:
+    """A graph under construction; `to_json()` is the definition that every door of pgorch takes.
+
+    The first node is the start until `start()` names another. Every method takes further keys of the
+    language, or of an editor, by name: they are kept as they are.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        retry: Mapping[str, Any] | None = None,
+        **keys: Any,
+    ) -> None:
+        self._document: dict[str, Any] = _present(name=name, retry=checked_retry(retry, "the graph"), **keys)
+        self._document |= {"nodes": [], "edges": []}
+
+    def task(
+        self,
+        id: str,
+        function: Function,
+        *,
+        input: Mapping[str, Any] | None = None,
+        into: str | None = None,
+        retry: Mapping[str, Any] | None = None,
+        timeout: Interval | None = None,
+        queue: str | None = None,
+        **keys: Any,
+    ) -> str:
+        """A node that runs a tool, given by name or as the function itself; its id is returned, for `edge`.
+
+        `input` is the template of its arguments (without it: the state, by name), `into` the state key of
+        its result.
+        """
+        what = f"the node {id}"
+        return self._node(
+            id,
+            function=function if isinstance(function, str) else _name_of(function),
+            input=input,
+            into=into,
+            retry=checked_retry(retry, what),
+            timeout=_interval(timeout, what),
+            queue=queue,
+            **keys,
+        )
+
+    def approval(
+        self,
+        id: str,
+        *,
+        title: str | None = None,
+        show: Mapping[str, Any] | None = None,
+        into: str | None = None,
+        **keys: Any,
+    ) -> str:
+        """A node at which the run waits for a person; edges on "approved" and "rejected" lead on from it."""
+        return self._node(id, type="approval", title=title, show=show, into=into, **keys)
+
+    def passing(self, id: str, **keys: Any) -> str:
+        """A node that does nothing: a place for edges to meet or part."""
+        return self._node(id, type="pass", **keys)
+
+    def fail(self, id: str, *, error: str | None = None, message: str | None = None, **keys: Any) -> str:
+        """A node that fails the run with this type of error and message."""
+        return self._node(id, type="fail", error=error, message=message, **keys)
+
+    def edge(
+        self,
+        source: str,
+        target: str,
+        *,
+        condition: str | Mapping[str, Any] | None = None,
+        on: str | None = None,
+        limit: int | None = None,
+        **keys: Any,
+    ) -> Self:
+        """An edge: `condition` is a SQL/JSON path predicate or an object to be contained in the state."""
+        self._document["edges"].append(
+            _present(source=source, target=target, condition=condition, on=on, limit=limit, **keys)
+        )
+        return self
+
+    def start(self, id: str) -> Self:
+        """Name the node that runs first."""
+        self._document["start_node"] = id
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """The definition, as a value of its own."""
+        return copy.deepcopy(self._document)
+
+    @classmethod
+    def from_json(cls, definition: Mapping[str, Any] | str | bytes) -> Self:
+        """The graph of a definition, as a value or as text; keys that pgorch does not know are kept.
+
+        InvalidValue if the text is no strict JSON or no object with lists of nodes and edges.
+        """
+        value: Any = definition
+        if isinstance(definition, str | bytes):
+            value = strict_json.loads(definition, what="The graph")
+        if not isinstance(value, Mapping) or not all(
+            isinstance(value.get(key), list) for key in ("nodes", "edges")
+        ):
+            raise InvalidValue(
+                "A graph is an object with a list of nodes and a list of edges, but this is not.",
+                hint='For instance {"nodes": [{"id": "a", "function": "f"}], "edges": [], "start_node": "a"}.',
+            )
+        graph = cls()
+        graph._document = copy.deepcopy(dict(value))
+        return graph
+
+    def _node(self, id: str, **keys: Any) -> str:
+        self._document["nodes"].append({"id": id, **_present(**keys)})
+        self._document.setdefault("start_node", id)
+        return id
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Graph) and self._document == other._document
+
+    def __repr__(self) -> str:
+        text = orjson.dumps(self._document).decode()
+        return f"Graph({text if len(text) <= 200 else text[:197] + '...'})"
+
+
+def _present(**keys: Any) -> dict[str, Any]:
+    return {
+        key: copy.deepcopy(dict(value)) if isinstance(value, Mapping) else copy.deepcopy(value)
+        for key, value in keys.items()
+        if value is not None
+    }
+
+
+def _name_of(function: Tool | Callable[..., Any]) -> str:
+    if isinstance(function, Tool):
+        return function.name
+    made = getattr(function, MARK, None)
+    return made.name if isinstance(made, Tool) else Tool.of(function).name
+
+
+def _interval(interval: Interval | None, what: str) -> str | None:
+    if interval is None:
+        return None
+    seconds = seconds_of(interval, f"The timeout of {what}")
+    return interval if isinstance(interval, str) else interval_text(seconds)
