@@ -1,13 +1,13 @@
 -- Routing: what follows when nodes end, until everything that follows is a step that somebody must perform.
--- The caller holds the run's lock, has taken the ended step out of `steps` and lowered `live`.
+-- The caller holds the run's lock, has taken the ended steps out of `steps` and lowered `live`.
 
-create or replace function pgorch._proceed(p_bucket integer, p_run pgorch.runs, p_move pgorch._move, p_now timestamptz) returns pgorch.runs
+create or replace function pgorch._proceed(p_bucket integer, p_run pgorch.runs, p_moves pgorch._move[], p_now timestamptz) returns pgorch.runs
     language plpgsql
     as $$
 declare
     v_run pgorch.runs := p_run;
     v_graph pgorch.graphs;
-    v_moves pgorch._move[] := array[p_move];
+    v_moves pgorch._move[] := p_moves;
     v_move pgorch._move;
     v_next record;
     v_at integer := 1;

@@ -135,7 +135,7 @@ begin
             v_move.visit := array_fill(0, array[cardinality(v_node.loops)]);
             v_move.lineage := '[]';
         end if;
-        perform pgorch._proceed(p_bucket, v_run, v_move, v_now);
+        perform pgorch._proceed(p_bucket, v_run, array[v_move], v_now);
     end loop;
     return v_ids;
 end

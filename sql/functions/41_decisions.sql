@@ -94,7 +94,7 @@ begin
     -- Conditions read the fields of the data as $decision.<field>; what pgorch says of the decision itself goes before.
     v_move.decision := coalesce(p_data, '{}') || jsonb_strip_nulls(jsonb_build_object(
         'decision', p_decision, 'by', v_actor, 'comment', p_comment));
-    perform pgorch._proceed(v_bucket, v_run, v_move, v_now);
+    perform pgorch._proceed(v_bucket, v_run, array[v_move], v_now);
     return v_approval.id;
 end
 $$;

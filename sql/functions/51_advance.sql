@@ -20,7 +20,7 @@ declare
     v_count constant integer := coalesce(cardinality(p_step_ids), 0);
     v_lease record;
     v_plain pgorch._plain_result;
-    v_settled record;
+    v_group record;
     v_ids bigint[];
     v_got integer := 0;
 begin
@@ -46,23 +46,23 @@ begin
                             v_plain.next_timeouts, v_plain.next_states) t(id, run_id, node, tool, born, timeout, state);
         end if;
         if coalesce(cardinality(v_plain.done), 0) < v_count then
-            for v_settled in
-                -- In the order of the runs, as everybody locks them.
-                select t.id, t.token, t.outcome, t.output
+            for v_group in
+                -- In the order of the runs, as everybody locks them; results of one run are settled together.
+                select s.run_id, array_agg(t.id order by t.id) as ids, array_agg(t.token order by t.id) as tokens,
+                       array_agg(t.outcome order by t.id) as outcomes, array_agg(t.output order by t.id) as outputs
                 from unnest(p_step_ids, p_lease_tokens, p_outcomes, p_outputs) t(id, token, outcome, output)
                 left join lateral (
-                    select s.run_id from pgorch.steps s where s.bucket = p_bucket and s.id = t.id limit 1) s on true
+                    select s.run_id from pgorch.steps s
+                    where s.bucket = p_bucket and s.id = t.id and s.lease_token = t.token limit 1) s on true
                 where t.id <> all (coalesce(v_plain.done, '{}'))
-                order by s.run_id, t.id
+                group by s.run_id order by s.run_id
             loop
-                select s.message, s.delay_seconds into message, delay_seconds
-                from pgorch._settle(p_bucket, p_worker_id, v_settled.id, v_settled.token, v_settled.outcome, v_settled.output, v_now) s;
-                if message is not null or delay_seconds is not null then
-                    kind := case when message is not null then 'refused' else 'later' end;
-                    step_id := v_settled.id;
-                    lease_token := v_settled.token;
-                    return next;
-                end if;
+                return query
+                    select case when s.message is not null then 'refused' else 'later' end, s.step_id, s.lease_token, v_group.run_id,
+                           null::text, null::text, null::integer, null::integer, null::double precision, null::jsonb, null::jsonb,
+                           s.message, s.delay_seconds
+                    from pgorch._settle(p_bucket, p_worker_id, v_group.run_id, v_group.ids, v_group.tokens,
+                                        v_group.outcomes, v_group.outputs, v_now) s;
             end loop;
         end if;
     end if;

@@ -1,67 +1,86 @@
--- Settling one result: everything that the plain path does not take.
+-- Settling the results of one run: everything that the plain path does not take.
 
 create or replace function pgorch._settle(
-    p_bucket integer, p_worker_id uuid, p_step_id bigint, p_lease_token uuid, p_outcome text, p_output jsonb, p_now timestamptz,
-    out message text, out delay_seconds double precision)
+    p_bucket integer, p_worker_id uuid, p_run_id uuid, p_step_ids bigint[], p_lease_tokens uuid[], p_outcomes text[], p_outputs jsonb[],
+    p_now timestamptz)
+    returns table (step_id bigint, lease_token uuid, message text, delay_seconds double precision)
     language plpgsql
     as $$
+#variable_conflict use_column
 declare
     v_run pgorch.runs;
     v_step pgorch.steps;
-    v_move pgorch._move;
-    v_delay double precision;
-    v_failures integer;
+    v_moves pgorch._move[] := '{}';
+    v_settled record;
 begin
-    select s.* into v_step from pgorch.steps s
-    where s.bucket = p_bucket and s.id = p_step_id and s.lease_token = p_lease_token;
-    if found then
-        -- The run first, then the step, as everywhere; and after the wait the lease is looked at again.
-        select r.* into strict v_run from pgorch.runs r where r.bucket = p_bucket and r.id = v_step.run_id for update;
+    -- The run first, then its steps; and after the wait for it every lease is looked at.
+    select r.* into v_run from pgorch.runs r where r.bucket = p_bucket and r.id = p_run_id for update;
+    for i in 1 .. cardinality(p_step_ids) loop
+        step_id := p_step_ids[i];
+        lease_token := p_lease_tokens[i];
+        message := null;
+        delay_seconds := null;
         select s.* into v_step from pgorch.steps s
-        where s.bucket = p_bucket and s.id = p_step_id and s.lease_token = p_lease_token and s.worker_id = p_worker_id
+        where s.bucket = p_bucket and s.id = p_step_ids[i] and s.lease_token = p_lease_tokens[i] and s.worker_id = p_worker_id
         for update;
-    end if;
-    if not found then
-        message := 'the lease on this step is lost: its run has ended, another worker has it, or the result was taken before';
-        return;
-    end if;
-
-    if p_outcome = 'release' then
-        perform pgorch._give_back(p_bucket, array[p_step_id], p_now, 0, 1);
-        return;
-    elsif p_outcome = 'success' and p_output is not null then
-        v_move.outcome := 'success';
-        v_move.output := pgorch._checked_json(p_output, format('the result of %s', v_step.node), 1048576);
-    elsif p_outcome = 'error' and jsonb_typeof(p_output) = 'object' and jsonb_typeof(p_output -> 'type') = 'string' then
-        v_move.outcome := 'error';
-        v_move.error := p_output;
-        v_failures := greatest(v_step.attempt - v_step.deaths, 1);
-        v_delay := pgorch._retry_delay(pgorch._retry_policy(v_step.graph_id, v_step.node), p_output, v_failures, random());
-        if v_delay is not null then
-            v_run := pgorch._append(p_bucket, v_run, 'attempt_failed', p_now, p_node => v_step.node, p_attempt => v_step.attempt,
-                p_started_at => v_step.started_at, p_worker_id => p_worker_id, p_visit => v_step.visit, p_error => p_output);
-            perform pgorch._give_back(p_bucket, array[p_step_id], p_now + make_interval(secs => v_delay), 0, 0);
-            perform pgorch._save_run(p_bucket, v_run, p_now);
-            delay_seconds := v_delay;
-            return;
+        if not found then
+            message := 'the lease on this step is lost: its run has ended, another worker has it, or the result was taken before';
+            return next;
+            continue;
         end if;
-    else
-        perform pgorch._raise('OR006', format('step %s was handed in as %s, which is no outcome with its value', p_step_id, coalesce(p_outcome, 'null')),
-            'Outcomes are success with a JSON value, error with an object that has a type, and release.');
+        if p_outcomes[i] = 'release' then
+            perform pgorch._give_back(p_bucket, array[v_step.id], p_now, 0, 1);
+            continue;
+        end if;
+        select o.* into v_settled from pgorch._outcome(p_bucket, v_run, v_step, p_outcomes[i], p_outputs[i], p_now) o;
+        if v_settled.delay is null then
+            delete from pgorch.steps s where s.bucket = p_bucket and s.id = v_step.id;
+            v_run.live := v_run.live - 1;
+            v_moves := v_moves || v_settled.move;
+        else
+            v_run := pgorch._append(p_bucket, v_run, 'attempt_failed', p_now, p_node => v_step.node, p_attempt => v_step.attempt,
+                p_started_at => v_step.started_at, p_worker_id => p_worker_id, p_visit => v_step.visit, p_error => p_outputs[i]);
+            perform pgorch._give_back(p_bucket, array[v_step.id], p_now + make_interval(secs => v_settled.delay), 0, 0);
+            delay_seconds := v_settled.delay;
+            return next;
+        end if;
+    end loop;
+    if v_moves <> '{}' then
+        perform pgorch._proceed(p_bucket, v_run, v_moves, p_now);
+    elsif v_run.id is not null then
+        perform pgorch._save_run(p_bucket, v_run, p_now);
     end if;
-
-    delete from pgorch.steps s where s.bucket = p_bucket and s.id = p_step_id;
-    v_run.live := v_run.live - 1;
-    v_move.node := v_step.node;
-    v_move.visit := v_step.visit;
-    v_move.counts := v_step.counts;
-    v_move.lineage := v_step.lineage;
-    v_move.attempt := v_step.attempt;
-    v_move.started_at := v_step.started_at;
-    v_move.worker_id := p_worker_id;
-    perform pgorch._proceed(p_bucket, v_run, v_move, p_now);
 end
 $$;
+comment on function pgorch._settle is 'Takes results of steps of one run. Rows: results that were refused (message) and attempts that will be made again (delay_seconds).';
+
+create or replace function pgorch._outcome(
+    p_bucket integer, p_run pgorch.runs, p_step pgorch.steps, p_outcome text, p_output jsonb, p_now timestamptz,
+    out move pgorch._move, out delay double precision)
+    language plpgsql
+    as $$
+begin
+    if p_outcome = 'success' and p_output is not null then
+        move.output := pgorch._checked_json(p_output, format('the result of %s', p_step.node), 1048576);
+    elsif p_outcome = 'error' and jsonb_typeof(p_output) = 'object' and jsonb_typeof(p_output -> 'type') = 'string' then
+        move.error := pgorch._checked_json(p_output, format('the error of %s', p_step.node), 1048576);
+        delay := pgorch._retry_delay(pgorch._retry_policy(p_step.graph_id, p_step.node), p_output,
+            greatest(p_step.attempt - p_step.deaths, 1), random());
+    else
+        perform pgorch._raise('OR006', format('step %s was handed in as %s, which is no outcome with its value', p_step.id, coalesce(p_outcome, 'null')),
+            'Outcomes are success with a JSON value, error with an object that has a type, and release.');
+    end if;
+    move.outcome := p_outcome;
+    move.node := p_step.node;
+    move.visit := p_step.visit;
+    move.counts := p_step.counts;
+    move.lineage := p_step.lineage;
+    move.attempt := p_step.attempt;
+    move.started_at := p_step.started_at;
+    move.worker_id := p_step.worker_id;
+end
+$$;
+comment on function pgorch._outcome is 'What a result means: the end of its step (move), or another attempt after delay seconds.';
 
 create or replace function pgorch._give_back(
     p_bucket integer, p_step_ids bigint[], p_ready_at timestamptz, p_deaths integer, p_uncounted integer) returns void
