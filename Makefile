@@ -1,0 +1,35 @@
+.DEFAULT_GOAL := help
+PYTHON ?= .venv/bin/python
+
+.PHONY: help check test versions lint types demo bench dist clean
+
+help:  ## This list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+check: lint types test  ## Everything that must pass before a commit
+
+test:  ## The test suite (makes the environment if need be)
+	python3 tests/run.py
+
+versions:  ## The engine's tests on PostgreSQL 15, 16, 17 and 18
+	python3 tests/run.py --all-versions
+
+lint:  ## Style, formatting, and that imports point downwards
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
+
+types:  ## mypy --strict
+	$(PYTHON) -m mypy
+
+demo:  ## The demos, with a worker killed on the way
+	python3 demos/run.py
+
+bench:  ## Measure this machine
+	.venv/bin/pgorch bench
+
+dist:  ## A wheel in dist/
+	$(PYTHON) -m pip wheel --no-deps --wheel-dir dist .
+
+clean:  ## Remove what the tools leave behind; the environment stays
+	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
