@@ -1,0 +1,1 @@
+"""The only part of pgorch that talks to the database."""

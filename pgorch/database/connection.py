@@ -1,0 +1,50 @@
+"""Opens connections to the database, async and sync, all with the same settings."""
+
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection, Connection
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import TupleRow
+
+from pgorch.database.translation import translated
+from pgorch.errors import ConfigError
+
+# A peer that is gone without a word (power, network) is noticed after about ten seconds, idle or not.
+SETTINGS: dict[str, str | int] = {
+    "connect_timeout": 10,
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+
+
+def connection_parameters(dsn: str, *, application_name: str) -> dict[str, Any]:
+    """The parameters of `dsn` with pgorch's settings added where the DSN does not say otherwise.
+
+    Raises ConfigError if `dsn` cannot be read.
+    """
+    try:
+        given = conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError as error:
+        raise ConfigError(
+            f"The DSN cannot be read: {str(error).strip()}",
+            hint="Write it as postgresql://user@host:5432/database or as host=... dbname=...",
+        ) from error
+    return {"application_name": application_name, **SETTINGS, **given}
+
+
+async def connect(dsn: str, *, application_name: str, autocommit: bool = True) -> AsyncConnection[TupleRow]:
+    """An async connection. Raises DatabaseUnavailable if there is none to be had."""
+    parameters = connection_parameters(dsn, application_name=application_name)
+    with translated():
+        return await AsyncConnection.connect(**parameters, autocommit=autocommit)
+
+
+def connect_sync(dsn: str, *, application_name: str, autocommit: bool = True) -> Connection[TupleRow]:
+    """A sync connection. Raises DatabaseUnavailable if there is none to be had."""
+    parameters = connection_parameters(dsn, application_name=application_name)
+    with translated():
+        return Connection.connect(**parameters, autocommit=autocommit)

@@ -1,0 +1,71 @@
+"""Fresh databases, cloned from a template that was migrated once."""
+
+import os
+import uuid
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from pgorch.database.migrations import migrate
+from pgorch.database.sql_files import sql_files
+
+
+@dataclass(frozen=True)
+class Databases:
+    """Makes and drops databases on one server through one connection to it."""
+
+    server: str
+    admin: psycopg.Connection
+
+    def dsn(self, name: str) -> str:
+        return make_conninfo(self.server, dbname=name)
+
+    def create(self, template: str = "template0") -> str:
+        """The name of a new database, a clone of `template`."""
+        name = f"t{uuid.uuid4().hex[:12]}"
+        self._create(name, template)
+        return name
+
+    def drop(self, name: str) -> None:
+        self.admin.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+
+    def template(self) -> str:
+        """The name of the migrated template; the first process that asks makes it."""
+        buckets = int(os.environ.get("PGORCH_TEST_BUCKETS", "1"))
+        name = f"pgorch_template_{sql_files().digest[:16]}_{buckets}"
+        self.admin.execute("select pg_advisory_lock(hashtext(%s))", (name,))
+        try:
+            if not self._exists(name):
+                building = self.create()
+                migrate(self.dsn(building))
+                self._set_buckets(building, buckets)
+                self.admin.execute(
+                    sql.SQL("alter database {} rename to {}").format(
+                        sql.Identifier(building), sql.Identifier(name)
+                    )
+                )
+        finally:
+            self.admin.execute("select pg_advisory_unlock(hashtext(%s))", (name,))
+        return name
+
+    def _create(self, name: str, template: str) -> None:
+        # wal_log copies without the two checkpoints that file_copy takes.
+        self.admin.execute(
+            sql.SQL("create database {} template {} strategy wal_log").format(
+                sql.Identifier(name), sql.Identifier(template)
+            )
+        )
+
+    def _exists(self, name: str) -> bool:
+        return (
+            self.admin.execute("select from pg_database d where d.datname = %s", (name,)).fetchone()
+            is not None
+        )
+
+    def _set_buckets(self, name: str, buckets: int) -> None:
+        with psycopg.connect(self.dsn(name)) as connection:
+            connection.execute(
+                "update pgorch.settings set value = to_jsonb(%s::integer) where name = 'buckets'", (buckets,)
+            )
