@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= .venv/bin/python
 
-.PHONY: help check test versions lint types demo bench dist clean
+.PHONY: env help check test versions lint types demo bench dist clean
 
 help:  ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -14,12 +14,15 @@ test:  ## The test suite (makes the environment if need be)
 versions:  ## The engine's tests on PostgreSQL 15, 16, 17 and 18
 	python3 tests/run.py --all-versions
 
-lint:  ## Style, formatting, and that imports point downwards
+env:
+	@python3 demos/environment.py dev
+
+lint: env  ## Style, formatting, and that imports point downwards
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
+	.venv/bin/lint-imports
 
-types:  ## mypy --strict
+types: env  ## mypy --strict
 	$(PYTHON) -m mypy
 
 demo:  ## The demos, with a worker killed on the way
@@ -28,7 +31,7 @@ demo:  ## The demos, with a worker killed on the way
 bench:  ## Measure this machine
 	.venv/bin/pgorch bench
 
-dist:  ## A wheel in dist/
+dist: env  ## A wheel in dist/
 	$(PYTHON) -m pip wheel --no-deps --wheel-dir dist .
 
 clean:  ## Remove what the tools leave behind; the environment stays

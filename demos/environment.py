@@ -6,7 +6,8 @@
 
 The first time, `ensure` makes `.venv` in the checkout, installs pgorch into it with the extra that is named,
 and starts the program again with the environment's Python. Later it only looks whether that is still up to
-date. Standard library only, and plain enough that an old Python gets as far as the sentence that says what is
+date. By itself (`python3 demos/environment.py dev`) it prints the environment's Python.
+Standard library only, and plain enough that an old Python gets as far as the sentence that says what is
 missing.
 """
 
@@ -262,3 +263,8 @@ def _digest() -> str:
     with open(os.path.join(ROOT, "pyproject.toml"), "rb") as file:
         content = file.read()
     return hashlib.sha256(content + os.fsencode(ROOT)).hexdigest()
+
+
+if __name__ == "__main__":
+    ensure(sys.argv[1] if len(sys.argv) > 1 else "dev")
+    print(sys.executable)
