@@ -130,7 +130,7 @@ class Graph:
         ):
             raise InvalidValue(
                 "A graph is an object with a list of nodes and a list of edges, but this is not.",
-                hint='For instance {"nodes": [{"id": "a", "function": "f"}], "edges": [], "start_node": "a"}.',
+                hint='For instance {"nodes": [{"id": "a", "function": "f"}], "edges": []}.',
             )
         graph = cls()
         graph._document = copy.deepcopy(dict(value))

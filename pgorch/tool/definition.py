@@ -138,20 +138,9 @@ def tool(function: Any = None, /, **options: Any) -> Any:
                 f"{declared!r} cannot be marked as a tool.",
                 hint="Wrap it in a function, or in functools.partial.",
             ) from None
-        _DECLARED[(getattr(declared, "__module__", "") or "", made.name)] = made
         return declared
 
     return declare if function is None else declare(function)
-
-
-_DECLARED: dict[tuple[str, str], Tool] = {}
-
-
-def declared_in(module: str) -> list[Tool]:
-    """The tools that the module, or a module below it, declared by decorator."""
-    return [
-        made for (where, _), made in _DECLARED.items() if where == module or where.startswith(f"{module}.")
-    ]
 
 
 def _called(function: Callable[..., Any]) -> Any:

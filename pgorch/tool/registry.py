@@ -1,6 +1,7 @@
 """The tools that one worker serves, and how they are found in a user's modules."""
 
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -8,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from pgorch.errors import ConfigError
-from pgorch.tool.definition import MARK, F, Tool, declared_in
+from pgorch.tool.definition import MARK, F, Tool
 from pgorch.tool.options import near
 
 
@@ -24,12 +25,12 @@ class Registry(Mapping[str, Tool]):
         """Add a tool, or a function as one; ConfigError if another tool has the name."""
         made = tool if isinstance(tool, Tool) else getattr(tool, MARK, None) or Tool.of(tool)
         other = self._tools.setdefault(made.name, made)
-        if other.function is not made.function:
+        if other.function != made.function:
             raise ConfigError(
                 f"Two tools have the name {made.name}: {_where(other)} and {_where(made)}.",
                 hint="Give one of them another name: @tool(name=...).",
             )
-        return made
+        return other
 
     def tool(self, function: F | None = None, /, **options: Any) -> Any:
         """The decorator `tool`, for this registry alone."""
@@ -57,7 +58,7 @@ class Registry(Mapping[str, Tool]):
 def load_app(*specs: str) -> Registry:
     """The tools of `module` or `module:attribute` (a Registry, a tool, or a list of them), or ConfigError.
 
-    A module gives what it and the modules below it declared with `@tool`, and the tools that it imported.
+    A module gives the tools that it, and the modules below it that it imported, have in their namespaces.
     """
     found = Registry()
     for spec in specs:
@@ -123,17 +124,24 @@ def _collected(target: Any, spec: str) -> list[Tool]:
     if isinstance(target, Tool):
         return [target]
     if isinstance(target, ModuleType):
-        own = declared_in(target.__name__)
-        marked = (getattr(value, MARK, None) for value in vars(target).values())
-        return list({id(made): made for made in (*own, *marked) if isinstance(made, Tool)}.values())
+        return list(_tools_below(target))
     if hasattr(target, MARK):
         return [getattr(target, MARK)]
     if isinstance(target, list | tuple | set | frozenset):
         return list(Registry(target).values())
     raise ConfigError(
-        f"{spec} is a {type(target).__name__}, not tools.",
+        f"{spec} is of type {type(target).__name__}, not tools.",
         hint="Name a Registry, a tool, or a list of tools.",
     )
+
+
+def _tools_below(module: ModuleType) -> Iterator[Tool]:
+    for name, each in list(sys.modules.items()):
+        if each is module or name.startswith(f"{module.__name__}."):
+            for value in list(vars(each).values()):
+                made = inspect.getattr_static(value, MARK, None)
+                if isinstance(made, Tool):
+                    yield made
 
 
 def _where(tool: Tool) -> str:

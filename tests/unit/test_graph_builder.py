@@ -1,0 +1,135 @@
+"""The builder of graphs: sugar whose product is the JSON, byte for byte what was put in."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgorch.errors import ConfigError, InvalidValue
+from pgorch.graph import Graph
+from pgorch.tool import tool
+
+keys = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | keys,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
+    max_leaves=6,
+)
+objects = st.dictionaries(keys, values, max_size=4)
+
+
+def definitions() -> st.SearchStrategy[dict[str, Any]]:
+    parts = st.tuples(objects, st.lists(objects, max_size=4), st.lists(objects, max_size=4))
+    return parts.map(lambda part: part[0] | {"nodes": part[1], "edges": part[2]})
+
+
+@given(definitions())
+def test_any_definition_survives_the_round_trip_unknown_keys_included(definition: dict[str, Any]) -> None:
+    graph = Graph.from_json(definition)
+    assert graph.to_json() == definition
+    assert Graph.from_json(graph.to_json()) == graph
+    assert Graph.from_json(json.dumps(definition)) == graph
+
+
+@tool(name="profile_data")
+def profile() -> None: ...
+
+
+def built() -> Graph:
+    g = Graph("data_quality", retry={"max_attempts": 2}, description="Kept.")
+    g.task("profile", profile, timeout=90, position={"x": 1, "y": 2})
+    g.task(
+        "clean", "clean_data", input={"rows": "${$.rows}"}, into="cleaned", retry={"initial_interval": "2 s"}
+    )
+    g.approval("sign_off", title="Publish ${$.rows} rows?", show={"rows": "${$.rows}"})
+    g.passing("meet", join="all")
+    g.fail("refused", error="Refused", message="No.")
+    g.edge("profile", "clean", condition="$.quality < 0.95", limit=3)
+    g.edge("profile", "sign_off").edge("clean", "profile")
+    g.edge("sign_off", "meet", on="approved").edge("sign_off", "refused", on="rejected", label="no")
+    return g
+
+
+def test_the_builder_writes_the_language() -> None:
+    assert built().to_json() == {
+        "name": "data_quality",
+        "retry": {"max_attempts": 2},
+        "description": "Kept.",
+        "nodes": [
+            {
+                "id": "profile",
+                "function": "profile_data",
+                "timeout": "90 seconds",
+                "position": {"x": 1, "y": 2},
+            },
+            {
+                "id": "clean",
+                "function": "clean_data",
+                "input": {"rows": "${$.rows}"},
+                "into": "cleaned",
+                "retry": {"initial_interval": "2 s"},
+            },
+            {
+                "id": "sign_off",
+                "type": "approval",
+                "title": "Publish ${$.rows} rows?",
+                "show": {"rows": "${$.rows}"},
+            },
+            {"id": "meet", "type": "pass", "join": "all"},
+            {"id": "refused", "type": "fail", "error": "Refused", "message": "No."},
+        ],
+        "edges": [
+            {"source": "profile", "target": "clean", "condition": "$.quality < 0.95", "limit": 3},
+            {"source": "profile", "target": "sign_off"},
+            {"source": "clean", "target": "profile"},
+            {"source": "sign_off", "target": "meet", "on": "approved"},
+            {"source": "sign_off", "target": "refused", "on": "rejected", "label": "no"},
+        ],
+        "start_node": "profile",
+    }
+
+
+def test_what_the_builder_writes_is_a_value_of_its_own() -> None:
+    graph = built()
+    graph.to_json()["nodes"].clear()
+    assert graph == built()
+    template = {"rows": ["${$.rows}"]}
+    other = Graph()
+    other.task("a", "f", input=template)
+    template["rows"].append("more")
+    assert other.to_json()["nodes"] == [{"id": "a", "function": "f", "input": {"rows": ["${$.rows}"]}}]
+
+
+def test_the_start_is_the_first_node_unless_another_is_named() -> None:
+    graph = Graph("g")
+    first = graph.task("a", "f")
+    second = graph.task("b", "f")
+    assert (first, second, graph.to_json()["start_node"]) == ("a", "b", "a")
+    assert graph.start("b").to_json()["start_node"] == "b"
+    assert graph != Graph("g")
+
+
+def test_functions_that_are_no_tools_are_named_as_tools_would_be() -> None:
+    def helper(a: int) -> None: ...
+
+    graph = Graph()
+    graph.task("a", helper)
+    assert graph.to_json()["nodes"][0]["function"] == "helper"
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", '{"nodes": []}', '{"nodes": {}, "edges": []}', '{"a":1,"a":2}', "{"]
+)
+def test_what_is_no_graph_is_refused(text: str) -> None:
+    with pytest.raises(InvalidValue):
+        Graph.from_json(text)
+
+
+def test_slips_in_retry_and_timeout_are_told_where_they_are_written() -> None:
+    with pytest.raises(ConfigError, match="retry of the node a has no setting 'attempts'"):
+        Graph().task("a", "f", retry={"attempts": 3})
+    with pytest.raises(ConfigError, match="timeout of the node a"):
+        Graph().task("a", "f", timeout="later")
+    assert "Graph({" in repr(built())
