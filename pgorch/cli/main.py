@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import pgorch
-from pgorch.cli import migrate, serve, worker
+from pgorch.cli import approvals, db, dev, doctor, graphs, lists, migrate, run, runs, serve, worker
 from pgorch.cli.failures import Commands
 
 app = typer.Typer(
@@ -34,9 +34,19 @@ def pgorch_command(
     """A durable agent orchestrator that lives in Postgres."""
 
 
-app.command("migrate")(migrate.migrate)
+app.command("dev")(dev.dev)
 app.command("serve")(serve.serve)
 app.command("worker")(worker.worker)
+app.command("migrate")(migrate.migrate)
+app.add_typer(db.app, name="db")
+app.add_typer(graphs.app, name="graphs")
+app.command("run")(run.run)
+app.add_typer(runs.app, name="runs")
+app.add_typer(approvals.app, name="approvals")
+app.add_typer(lists.workers, name="workers")
+app.add_typer(lists.tools, name="tools")
+app.add_typer(lists.queues, name="queues")
+app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:

@@ -1,0 +1,116 @@
+"""`pgorch graphs`: list, show, create and validate."""
+
+from typing import Annotated, Any
+
+import typer
+from psycopg.types.json import Jsonb
+
+from pgorch import strict_json
+from pgorch.cli.failures import FAILED
+from pgorch.cli.options import Dsn, Output, text_of, wants_json
+from pgorch.cli.output import print_fields, print_json, print_rows, to_json
+from pgorch.cli.positions import position_of
+from pgorch.cli.session import Session, session
+
+app = typer.Typer(help="Graphs and their versions.", no_args_is_help=True)
+
+File = Annotated[str, typer.Argument(help="A file with the graph in JSON, or - for stdin.")]
+Name = Annotated[str, typer.Argument(help="A graph's name, name@version, or id.")]
+
+
+@app.command("list")
+def list_graphs(
+    all_versions: Annotated[bool, typer.Option("--all", help="All versions, not the latest alone.")] = False,
+    dsn: Dsn = None,
+    output: Output = None,
+) -> None:
+    """List graphs, the newest first."""
+    with session(dsn) as db:
+        rows = db.rows(
+            "select g.graph_id, g.name, g.version, g.start_node, g.created_at, g.created_by"
+            " from pgorch.graph_list g"
+            " where %(all)s or not exists (select from pgorch.graph_list l"
+            "                              where l.name = g.name and l.version > g.version)"
+            " order by g.created_at desc, g.name, g.version desc",
+            {"all": all_versions},
+        )
+    print_rows(
+        rows,
+        ["name", "version", "graph_id", "start_node", "created_at", "created_by"],
+        as_json=wants_json(output),
+        empty="No graphs yet. Create one with: pgorch graphs create FILE",
+    )
+
+
+@app.command("show")
+def show_graph(graph: Name, dsn: Dsn = None, output: Output = None) -> None:
+    """Show a graph with its definition."""
+    with session(dsn) as db:
+        row = db.row("select * from pgorch.graph_list where graph_id = pgorch.find_graph(%s)", [graph])
+    if wants_json(output):
+        print_json(row)
+        return
+    print_fields(row, ["name", "version", "graph_id", "created_at", "created_by"])
+    typer.echo(to_json(row["definition"]))
+
+
+@app.command("create")
+def create_graph(file: File, dsn: Dsn = None, output: Output = None) -> None:
+    """Create a graph, or its next version. The same content again is the same version."""
+    with session(dsn) as db:
+        created = create_from(db, file)
+    if wants_json(output):
+        print_json(created)
+        return
+    what = "created" if created["created"] else "was there already"
+    typer.echo(f"{created['name']}@{created['version']} {what}: {created['graph_id']}")
+
+
+@app.command("validate")
+def validate_graph(file: File, dsn: Dsn = None, output: Output = None) -> None:
+    """Say everything that is wrong with a graph, without creating it. Exit code 1 if anything is."""
+    definition, text, name = read_graph(file)
+    with session(dsn) as db:
+        errors = db.value("select pgorch.validate_graph(%s)", [Jsonb(definition)])
+    if wants_json(output):
+        print_json([placed(error, text) for error in errors])
+    elif errors:
+        typer.echo("\n".join(sentence(error, text, name) for error in errors))
+    else:
+        typer.echo(f"{name} is valid.")
+    if errors:
+        raise typer.Exit(FAILED)
+
+
+def read_graph(file: str) -> tuple[Any, str, str]:
+    """The graph in a file, its text, and the file's name. Raises InvalidValue with line and column."""
+    text, name = text_of(file, what="The graph")
+    return strict_json.loads(text, what=name), text, name
+
+
+def create_from(db: Session, file: str) -> dict[str, Any]:
+    """Create the graph in a file; an invalid one ends the command with all errors and their places."""
+    from pgorch.errors import InvalidGraph
+
+    definition, text, name = read_graph(file)
+    try:
+        return db.row("select * from pgorch.create_graph(%s)", [Jsonb(definition)])
+    except InvalidGraph as error:
+        typer.echo(f"pgorch: {name} is not a valid graph (OR004)", err=True)
+        for each in error.errors:
+            typer.echo(f"  {sentence(each, text, name)}", err=True)
+        typer.echo(f"  next: correct the file, then: pgorch graphs create {file}", err=True)
+        raise typer.Exit(FAILED) from error
+
+
+def placed(error: dict[str, Any], text: str) -> dict[str, Any]:
+    """The error with the line and column of what it is about."""
+    line, column = position_of(str(error.get("path") or ""), text)
+    return {**error, "line": line, "column": column}
+
+
+def sentence(error: dict[str, Any], text: str, name: str) -> str:
+    """`file:line:column: what is wrong (code). What to do.`"""
+    line, column = position_of(str(error.get("path") or ""), text)
+    hint = f" {error['hint']}" if error.get("hint") else ""
+    return f"{name}:{line}:{column}: {error.get('message')} ({error.get('code')}){hint}"

@@ -1,0 +1,60 @@
+"""`pgorch workers list`, `pgorch tools list` and `pgorch queues list`."""
+
+import typer
+
+from pgorch.cli.options import Dsn, Output, wants_json
+from pgorch.cli.output import print_rows
+from pgorch.cli.session import session
+
+workers = typer.Typer(help="Worker processes.", no_args_is_help=True)
+tools = typer.Typer(help="Tools that workers have registered.", no_args_is_help=True)
+queues = typer.Typer(help="What waits to be claimed.", no_args_is_help=True)
+
+
+@workers.callback()
+@tools.callback()
+@queues.callback()
+def _noun() -> None:
+    """Keeps the verb, although there is one alone."""
+
+
+@workers.command("list")
+def list_workers(dsn: Dsn = None, output: Output = None) -> None:
+    """List workers, the living ones first."""
+    with session(dsn) as db:
+        rows = db.rows(
+            "select w.* from pgorch.worker_list w"
+            " order by (w.status = 'alive') desc, w.name, w.worker_id, w.bucket"
+        )
+    print_rows(
+        rows,
+        ["name", "status", "queues", "tools", "slots", "running_steps", "started_at"],
+        as_json=wants_json(output),
+        empty="No workers. Start one with: pgorch worker --app your_module",
+    )
+
+
+@tools.command("list")
+def list_tools(dsn: Dsn = None, output: Output = None) -> None:
+    """List tools, with how many living workers run them."""
+    with session(dsn) as db:
+        rows = db.rows("select t.* from pgorch.tool_list t order by t.name")
+    print_rows(
+        rows,
+        ["name", "workers", "description"],
+        as_json=wants_json(output),
+        empty="No tools. They are registered by: pgorch worker --app your_module",
+    )
+
+
+@queues.command("list")
+def list_queues(dsn: Dsn = None, output: Output = None) -> None:
+    """List what waits, by queue and tool."""
+    with session(dsn) as db:
+        rows = db.rows("select q.* from pgorch.queue_depth q order by q.queue, q.tool, q.bucket")
+    print_rows(
+        rows,
+        ["queue", "tool", "ready", "retrying", "oldest_age", "workers"],
+        as_json=wants_json(output),
+        empty="Nothing waits.",
+    )

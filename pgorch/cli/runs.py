@@ -1,0 +1,129 @@
+"""`pgorch runs`: list, show, state, events, watch and cancel."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from pgorch.cli.following import RunTimeout, described, exit_code_of, follow, timed_out
+from pgorch.cli.options import Dsn, Output, Timeout, wants_json
+from pgorch.cli.output import print_fields, print_json, print_rows, print_table, to_json
+from pgorch.cli.session import session
+
+app = typer.Typer(help="Runs of graphs.", no_args_is_help=True)
+
+RunId = Annotated[UUID, typer.Argument(help="The run's id.", metavar="RUN")]
+
+
+@app.command("list")
+def list_runs(
+    status: Annotated[
+        list[str] | None, typer.Option("--status", help="Only this status; may be repeated.")
+    ] = None,
+    graph: Annotated[str | None, typer.Option("--graph", help="Only runs of this graph (its name).")] = None,
+    limit: Annotated[int, typer.Option("--limit", help="At most so many.", min=1, max=10_000)] = 50,
+    before: Annotated[UUID | None, typer.Option("--before", help="Only runs older than this one.")] = None,
+    dsn: Dsn = None,
+    output: Output = None,
+) -> None:
+    """List runs, the newest first."""
+    with session(dsn) as db:
+        rows = db.rows(
+            "select l.* from generate_series(0, pgorch.bucket_count() - 1) b(bucket)"
+            " cross join lateral ("
+            "   select r.run_id, r.graph, r.version, r.status, r.live_steps, r.initiator, r.priority,"
+            "          r.queue, r.idempotency_key, r.created_at, r.finished_at, r.error"
+            "   from pgorch.run_list r where r.bucket = b.bucket"
+            "     and (%(status)s::text[] is null or r.status = any (%(status)s::text[]))"
+            "     and (%(graph)s::text is null or r.graph = %(graph)s::text)"
+            "     and (%(before)s::uuid is null or r.run_id < %(before)s::uuid)"
+            "   order by r.run_id desc limit %(limit)s) l"
+            " order by l.run_id desc limit %(limit)s",
+            {"status": status, "graph": graph, "before": before, "limit": limit},
+        )
+    print_rows(
+        rows,
+        ["run_id", "graph", "version", "status", "created_at", "finished_at"],
+        as_json=wants_json(output),
+        empty="No such runs. Start one with: pgorch run GRAPH",
+    )
+
+
+@app.command("show")
+def show_run(run_id: RunId, dsn: Dsn = None, output: Output = None) -> None:
+    """Show a run: status, state, live steps, history, open approvals."""
+    with session(dsn) as db:
+        document = db.value("select pgorch.run_document(%s::uuid)", [run_id])
+    if wants_json(output):
+        print_json(document)
+        return
+    print_fields(
+        document,
+        ["run_id", "graph", "version", "status", "initiator", "created_at", "finished_at", "error", "state"],
+    )
+    if document["current_nodes"]:
+        typer.echo("\nlive steps")
+        print_table(document["current_nodes"], ["node", "kind", "status", "attempt", "ready_at", "problem"])
+    if document["history"]:
+        typer.echo("\nhistory")
+        for event in document["history"]:
+            typer.echo(described(event))
+    for approval in document["approvals"]:
+        question = approval["title"] or approval["node"]
+        typer.echo(f"\nwaits for a decision ({question}): pgorch approvals approve {run_id}")
+
+
+@app.command("state")
+def run_state(run_id: RunId, dsn: Dsn = None) -> None:
+    """Print the state of a run, as JSON."""
+    with session(dsn) as db:
+        typer.echo(to_json(db.value("select pgorch.run_state(%s::uuid)", [run_id])))
+
+
+@app.command("events")
+def run_events(
+    run_id: RunId,
+    after: Annotated[int, typer.Option("--after", help="Only entries after this number.", min=0)] = 0,
+    limit: Annotated[int, typer.Option("--limit", help="At most so many.", min=1, max=100_000)] = 1000,
+    dsn: Dsn = None,
+    output: Output = None,
+) -> None:
+    """Print the history of a run."""
+    with session(dsn) as db:
+        db.value("select pgorch.run_state(%s::uuid)", [run_id])
+        rows = db.rows("select * from pgorch.run_events(%s::uuid, %s::int, %s::int)", [run_id, after, limit])
+    events = [row["event"] for row in rows]
+    if wants_json(output):
+        print_json(events)
+        return
+    for event in events:
+        typer.echo(described(event))
+
+
+@app.command("watch")
+def watch_run(run_id: RunId, timeout: Timeout = None, dsn: Dsn = None, output: Output = None) -> None:
+    """Show the events of a run as they come, until it ends. JSON: one event in each line."""
+    as_json = wants_json(output)
+
+    def on_event(event: dict[str, Any]) -> None:
+        typer.echo(to_json(event, indent=False) if as_json else described(event))
+
+    with session(dsn) as db:
+        try:
+            status = follow(db, run_id, timeout=timeout, on_event=on_event)
+        except RunTimeout:
+            timed_out(run_id, timeout)
+    raise typer.Exit(exit_code_of(status))
+
+
+@app.command("cancel")
+def cancel_run(
+    run_id: RunId,
+    reason: Annotated[str | None, typer.Option("--reason", help="Why; kept in the history.")] = None,
+    dsn: Dsn = None,
+    output: Output = None,
+) -> None:
+    """End a run now."""
+    with session(dsn) as db:
+        status = db.value("select pgorch.cancel(p_run_id => %s::uuid, p_reason => %s)", [run_id, reason])
+    print_json({"run_id": run_id, "status": status}) if wants_json(output) else typer.echo(status)
