@@ -105,7 +105,8 @@ INVARIANTS: dict[str, str] = {
                      when n.type <> 'approval' and jsonb_typeof(h.output) = 'object' then h.output
                      else '{}' end) w
             where h.bucket = r.bucket and h.run_id = r.id
-              and h.kind in ('step_completed', 'approval_decided') and h.output is not null and h.error is null) f
+              and h.kind in ('step_completed', 'approval_decided')
+              and h.output is not null and h.error is null) f
         where pgorch.run_state(r.id) <> f.state
     """,
     "I12 the status is what the history ended with": f"""
@@ -138,7 +139,8 @@ INVARIANTS: dict[str, str] = {
         from (select h.run_id, r.graph_id, g.start_node, g.has_forks, h.node, h.seq, h.bucket,
                      lag(h.node) over w as earlier,
                      lag(case when h.error is not null then 'error'
-                              when h.output ->> 'decision' = 'rejected' and h.kind = 'approval_decided' then 'rejected'
+                              when h.kind = 'approval_decided' and h.output ->> 'decision' = 'rejected'
+                              then 'rejected'
                               else 'success' end) over w as outcome
               from pgorch.history h
               join pgorch.runs r on r.bucket = h.bucket and r.id = h.run_id

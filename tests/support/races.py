@@ -1,7 +1,8 @@
-"""Two sessions in a known order: one holds a lock, the other is seen waiting for it, then the first goes on."""
+"""Two sessions in a known order: one holds a lock, the other is seen waiting, then the first goes on."""
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -12,6 +13,13 @@ DEADLINE_SECONDS = 30.0
 
 def open_connection(dsn: str, autocommit: bool = True) -> psycopg.Connection[DictRow]:
     return psycopg.connect(dsn, autocommit=autocommit, row_factory=dict_row)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.01)
 
 
 class Rival:
@@ -36,17 +44,15 @@ class Rival:
     def wait_until_blocked(self) -> None:
         """Returns once the statement waits for a lock that another session holds."""
         pid = self._connection.info.backend_pid
-        deadline = time.monotonic() + DEADLINE_SECONDS
+        query = "select from pg_stat_activity where pid = %s and wait_event_type = 'Lock'"
         with open_connection(self._dsn) as observer:
-            while time.monotonic() < deadline:
-                waits = observer.execute(
-                    "select from pg_stat_activity where pid = %s and wait_event_type = 'Lock'", [pid]
-                ).fetchone()
-                if waits is not None:
-                    return
-                assert self._thread.is_alive(), f"it did not wait: {self._problem or self._rows}"
-                time.sleep(0.01)
-        raise AssertionError("the rival was never seen waiting")
+
+            def waits() -> bool:
+                seen = observer.execute(query, [pid]).fetchone() is not None
+                assert seen or self._thread.is_alive(), f"it did not wait: {self._problem or self._rows}"
+                return seen
+
+            wait_until(waits)
 
     def rows(self) -> list[dict[str, Any]]:
         """What the statement returned; raises what it raised."""
