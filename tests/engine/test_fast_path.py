@@ -1,0 +1,109 @@
+"""Results that are routed as a set leave the same behind as those that are settled one by one."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.engine import Engine, Fails, Step, definition
+
+GRAPHS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
+    "chain": (definition("a b c d", ["a>b", "b>c", "c>d"]), [{"n": 1}, {}]),
+    "if": (
+        definition("a b c d", [("a>b", {"condition": "$.n < 2"}), "a>c", "b>d", "c>d"]),
+        [{"n": 1}, {"n": 2}, {"n": "text"}, {}],
+    ),
+    "containment": (
+        definition("a b c", [("a>b", {"condition": {"n": 1}}), "a>c"]),
+        [{"n": 1}, {"n": 2}],
+    ),
+    "no edge matches": (definition("a b", [("a>b", {"condition": "$.n == 1"})]), [{"n": 1}, {"n": 2}]),
+    "loop without limit": (
+        definition("a b", [("a>a", {"condition": "$.sum < 3"}), "a>b"]),
+        [{"n": 1, "sum": 0}, {"n": 2, "sum": 0}],
+    ),
+    "loop with limit": (
+        definition("a b c", [("a>b", {"condition": "$.n == 1", "limit": 2}), "a>c", "b>a"]),
+        [{"n": 1}, {"n": 2}],
+    ),
+    "into": (definition([{"id": "a", "into": "x"}, "b"], ["a>b"]), [{"n": 1}]),
+    "error edge": (definition("a fails c", ["a>fails", ("fails>c", {"on": "error"})]), [{}]),
+    "error": (definition("a fails", ["a>fails"]), [{}]),
+    "queues": (definition([{"id": "a", "priority": 3}, {"id": "b", "priority": -3}], ["a>b"]), [{}]),
+    "fork": (definition("a b c d", ["a>b", "a>c", "b>d", "c>d"]), [{}]),
+}
+
+
+def a(step: Step) -> dict[str, Any]:
+    state = step.state
+    return {"sum": state.get("sum", 0) + 1, "seen": state.get("n")}
+
+
+def fails(_: Step) -> Any:
+    raise Fails("Broken")
+
+
+def what_is_left(engine: Engine, run_id: object) -> dict[str, Any]:
+    """Everything but ids and times."""
+    [run] = engine.rows("select status, live, seq, error from pgorch.runs where id = %s", run_id)
+    history = engine.rows(
+        "select seq, kind, node, attempt, output, error, actor, worker_id is null as nobody,"
+        " started_at is null as unstarted from pgorch.history where run_id = %s order by seq",
+        run_id,
+    )
+    state = engine.value("select pgorch.run_state(%s)", run_id)
+    return {"run": run, "history": history, "state": state}
+
+
+@pytest.mark.parametrize("batch", [1, 100])
+@pytest.mark.parametrize("name", GRAPHS)
+def test_both_paths_leave_the_same_behind(engine: Engine, name: str, batch: int) -> None:
+    graph, inputs = GRAPHS[name]
+    graph_id = engine.graph(graph)
+    left = []
+    for slow in (False, True):
+        if slow:
+            engine.without_fast_path()
+        runs = [engine.start(graph_id, i) for i in inputs]
+        engine.run({"a": a, "fails": fails}, batch=batch)
+        left.append([what_is_left(engine, r) for r in runs])
+    assert left[0] == left[1]
+    assert all(r["run"]["live"] == 0 for r in left[0])
+
+
+def test_plain_nodes_do_take_the_fast_path(engine: Engine) -> None:
+    graph_id = engine.graph(GRAPHS["if"][0])
+    flags = engine.rows("select id, fast_out, fast_in from pgorch.nodes where graph_id = %s", graph_id)
+    assert all(f["fast_out"] and f["fast_in"] for f in flags), flags
+
+
+def test_a_batch_of_plain_and_other_results_is_routed_in_one_call(engine: Engine) -> None:
+    plain = engine.graph(GRAPHS["chain"][0])
+    forked = engine.graph(GRAPHS["fork"][0])
+    runs = [engine.start(g, bucket=0) for g in (plain, forked) * 5]
+    steps = engine.worker.claim(10)
+    came = engine.worker.advance([(s, "success", {}) for s in steps], want=100)
+    assert sorted(str(s.node) for s in came) == ["b"] * 10 + ["c"] * 5
+    engine.run(batch=100)
+    for run_id in runs:
+        assert engine.status(run_id) == "running", "what this worker was given is still under way"
+
+
+def test_values_of_every_kind_survive_both_paths(engine: Engine) -> None:
+    output = {
+        "int": 9007199254740992,
+        "float": 0.1,
+        "text": "ü😀\\\"'\n",
+        "null": None,
+        "list": [1, [2, {"a": None}]],
+        "empty": {},
+        "": "empty key",
+        "ä key": True,
+    }
+    graph = engine.graph(definition("x y", ["x>y"]))
+    for slow in (False, True):
+        if slow:
+            engine.without_fast_path()
+        run_id = engine.start(graph)
+        engine.run({"x": output})
+        assert engine.state(run_id) == output
+        assert engine.output(run_id, "x") == output
