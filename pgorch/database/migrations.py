@@ -9,7 +9,7 @@ migration of the same release.
 """
 
 from dataclasses import dataclass
-from typing import LiteralString, cast
+from typing import LiteralString
 
 from psycopg import AsyncConnection, Connection
 from psycopg import errors as pg
@@ -36,7 +36,8 @@ create table if not exists pgorch.function_files (
     version    text not null,
     applied_at timestamptz not null default now()
 );
-comment on table pgorch.function_files is 'The files of functions and views as they were replayed last, and by which version of pgorch.';
+comment on table pgorch.function_files is
+    'The files of functions and views as they were replayed last, and by which version of pgorch.';
 """
 _APPLIED_MIGRATIONS: LiteralString = (
     "select m.number, m.name, m.digest from pgorch.migrations m order by m.number"
@@ -247,7 +248,7 @@ def _apply(connection: Connection, plan: _Plan) -> None:
 
 def _run(connection: Connection, file: SqlFile) -> None:
     # Without parameters several commands in one text are allowed, and % is a plain character.
-    connection.execute(cast(LiteralString, file.text))
+    connection.execute(file.text.encode())
 
 
 def _newest_version(installed: _Installed) -> tuple[int, ...]:

@@ -51,9 +51,9 @@ class Databases:
         return name
 
     def _create(self, name: str, template: str) -> None:
-        # wal_log copies without the two checkpoints that file_copy takes.
+        # Measured with fsync off: 35 ms to clone and 5 ms to drop, against 73 and 23 ms with wal_log.
         self.admin.execute(
-            sql.SQL("create database {} template {} strategy wal_log").format(
+            sql.SQL("create database {} template {} strategy file_copy").format(
                 sql.Identifier(name), sql.Identifier(template)
             )
         )

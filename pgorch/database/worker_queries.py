@@ -1,0 +1,205 @@
+"""The calls of a worker: taking and handing in steps, its lease, and what it holds.
+
+`advance` is the hot path, so it is written for speed: arrays travel as text, and the JSON of a step stays text
+until the step is begun.
+"""
+
+from collections.abc import Sequence
+from typing import Any, LiteralString, NamedTuple
+from uuid import UUID
+
+import orjson
+import psycopg
+from psycopg import AsyncConnection, Connection
+from psycopg.rows import args_row
+from psycopg.types.string import TextLoader
+
+_ADVANCE: LiteralString = (
+    "pgorch.advance(p_bucket => %s::int, p_worker_id => %s::uuid, p_step_ids => %s::bigint[], "
+    "p_lease_tokens => %s::uuid[], p_outcomes => %s::text[], p_outputs => %s::jsonb[], p_want => %s::int, "
+    "p_asleep => %s::boolean) a"
+)
+_ADVANCE_ALL: LiteralString = (
+    "select a.kind, a.step_id, a.lease_token, a.run_id, a.node, a.tool, a.attempt, a.born, a.timeout_seconds, "
+    "a.input, a.state, a.message, a.delay_seconds from " + _ADVANCE
+)
+_ADVANCE_VERDICT: LiteralString = "select a.message from " + _ADVANCE + " where a.kind = 'refused'"
+_ENLIST: LiteralString = (
+    "select pgorch.enlist_worker(p_bucket => %s::int, p_worker_id => %s::uuid, p_name => %s::text, "
+    "p_queues => %s::text[], p_tools => %s::text[], p_slots => %s::int, p_lease_seconds => %s::float8, "
+    "p_marker => %s::bigint)"
+)
+_BEAT: LiteralString = (
+    "select b.alive, b.work_waiting, b.revoked from pgorch.beat(p_bucket => %s::int, p_worker_id => %s::uuid, "
+    "p_lease_seconds => %s::float8) b"
+)
+_HELD: LiteralString = (
+    "select s.id, s.lease_token from pgorch.steps s where s.bucket = %s::int and s.worker_id = %s::uuid"
+)
+# Once the checkpoint is made, the transaction holds the run; it must not do so for long if we are gone.
+_SHORT_IDLE: LiteralString = "select set_config('idle_in_transaction_session_timeout', '10s', true)"
+
+
+class Advanced(NamedTuple):
+    """A row that advance() answered. `input` and `state` are JSON text, not yet decoded."""
+
+    kind: str
+    step_id: int
+    lease_token: str
+    run_id: str | None
+    node: str
+    tool: str
+    attempt: int
+    born: int
+    timeout_seconds: float | None
+    input: str | None
+    state: str
+    message: str | None
+    delay_seconds: float | None
+
+
+class Result(NamedTuple):
+    """What is handed in for a step: outcome "success", "error" or "release"; `output` is JSON text."""
+
+    bucket: int
+    step_id: int
+    lease_token: str
+    outcome: str
+    output: str | None
+
+
+class Beat(NamedTuple):
+    alive: bool
+    work_waiting: bool
+    revoked: list[int]
+
+
+def prepare_for_advance(connection: AsyncConnection[Any]) -> None:
+    """Sets how a connection reads rows of advance(): JSON and ids as text."""
+    for name in ("jsonb", "uuid"):
+        connection.adapters.register_loader(name, TextLoader)
+
+
+async def advance(
+    connection: AsyncConnection[Any],
+    bucket: int,
+    worker_id: UUID,
+    results: Sequence[Result],
+    want: int,
+    asleep: bool = False,
+) -> list[Advanced]:
+    """Hands in results and takes up to `want` steps, in one transaction. Raises psycopg.Error."""
+    async with connection.cursor(row_factory=args_row(Advanced)) as cursor:
+        await cursor.execute(_ADVANCE_ALL, _arguments(bucket, worker_id, results, want, asleep))
+        return await cursor.fetchall()
+
+
+def record(connection: Connection[Any], worker_id: UUID, result: Result) -> str | None:
+    """Hands in one result in the transaction that is open on `connection`. Why it was refused, or None."""
+    connection.execute(_SHORT_IDLE)
+    arguments = _arguments(result.bucket, worker_id, [result], 0, False)
+    with connection.cursor(row_factory=args_row(_message)) as cursor:
+        return cursor.execute(_ADVANCE_VERDICT, arguments).fetchone()
+
+
+async def record_async(connection: AsyncConnection[Any], worker_id: UUID, result: Result) -> str | None:
+    """Like `record`."""
+    await connection.execute(_SHORT_IDLE)
+    arguments = _arguments(result.bucket, worker_id, [result], 0, False)
+    async with connection.cursor(row_factory=args_row(_message)) as cursor:
+        await cursor.execute(_ADVANCE_VERDICT, arguments)
+        return await cursor.fetchone()
+
+
+async def held(connection: AsyncConnection[Any], bucket: int, worker_id: UUID) -> list[tuple[int, str]]:
+    """The steps that are leased to the worker: id and lease token."""
+    return [(row[0], str(row[1])) for row in await _all(connection, _HELD, (bucket, worker_id))]
+
+
+async def register_tools(connection: AsyncConnection[Any], definitions: list[dict[str, Any]]) -> None:
+    await connection.execute(
+        "select pgorch.register_tools(p_tools => %s::jsonb)", (orjson.dumps(definitions).decode(),)
+    )
+
+
+async def bucket_count(connection: AsyncConnection[Any]) -> int:
+    return int((await _all(connection, "select pgorch.bucket_count()", ()))[0][0])
+
+
+async def maintain(connection: AsyncConnection[Any]) -> None:
+    await connection.execute("select pgorch.maintain()")
+
+
+def enlist_worker(
+    connection: Connection[Any],
+    bucket: int,
+    worker_id: UUID,
+    *,
+    name: str,
+    queues: Sequence[str],
+    tools: Sequence[str],
+    slots: int,
+    lease_seconds: float,
+    marker: int | None,
+) -> None:
+    connection.execute(
+        _ENLIST, (bucket, worker_id, name, list(queues), list(tools), slots, lease_seconds, marker)
+    )
+
+
+def beat(connection: Connection[Any], bucket: int, worker_id: UUID, lease_seconds: float) -> Beat:
+    with connection.cursor(row_factory=args_row(Beat)) as cursor:
+        row = cursor.execute(_BEAT, (bucket, worker_id, lease_seconds)).fetchone()
+    if row is None:
+        raise psycopg.InterfaceError("beat() answered nothing")
+    return row
+
+
+def leave(connection: Connection[Any], bucket: int, worker_id: UUID) -> None:
+    connection.execute(
+        "select pgorch.leave(p_bucket => %s::int, p_worker_id => %s::uuid)", (bucket, worker_id)
+    )
+
+
+def hold_marker(connection: Connection[Any], marker: int) -> bool:
+    """Takes the advisory lock `marker` for as long as the session lives. False if the session is not ours
+    alone: a pooler stands between, which shows in another process id than the one we were told."""
+    connection.execute("select pg_advisory_lock(%s)", (marker,))
+    row = connection.execute(
+        "select pg_backend_pid(), exists (select from pg_locks l where l.locktype = 'advisory' "
+        "and l.pid = pg_backend_pid() and l.classid::bigint = (%s::bigint >> 32) & 4294967295 "
+        "and l.objid::bigint = %s::bigint & 4294967295)",
+        (marker, marker),
+    ).fetchone()
+    return row is not None and row[0] == connection.info.backend_pid and bool(row[1])
+
+
+def _arguments(
+    bucket: int, worker_id: UUID, results: Sequence[Result], want: int, asleep: bool
+) -> tuple[Any, ...]:
+    return (
+        bucket,
+        worker_id,
+        "{" + ",".join([str(result.step_id) for result in results]) + "}",
+        "{" + ",".join([result.lease_token for result in results]) + "}",
+        "{" + ",".join([result.outcome for result in results]) + "}",
+        "{" + ",".join([_element(result.output) for result in results]) + "}",
+        want,
+        asleep,
+    )
+
+
+def _element(text: str | None) -> str:
+    if text is None:
+        return "null"
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _message(message: str) -> str:
+    return message
+
+
+async def _all(
+    connection: AsyncConnection[Any], query: LiteralString, parameters: tuple[Any, ...]
+) -> list[tuple[Any, ...]]:
+    return await (await connection.execute(query, parameters)).fetchall()
