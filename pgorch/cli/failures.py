@@ -56,7 +56,7 @@ def fail(what: str, why: str = "", next_step: str = "", *, code: int = FAILED) -
     """End the command with up to three lines on stderr."""
     typer.echo(f"pgorch: {what}", err=True)
     if why:
-        typer.echo(f"  why:  {why}", err=True)
+        typer.echo(f"  why:  {' '.join(why.split())}", err=True)
     if next_step:
         typer.echo(f"  next: {next_step}", err=True)
     raise typer.Exit(code)

@@ -6,6 +6,7 @@ import typer
 
 import pgorch
 from pgorch.cli import approvals, db, dev, doctor, graphs, lists, migrate, run, runs, serve, worker
+from pgorch.cli.bench.command import bench
 from pgorch.cli.failures import Commands
 
 app = typer.Typer(
@@ -47,6 +48,7 @@ app.add_typer(lists.workers, name="workers")
 app.add_typer(lists.tools, name="tools")
 app.add_typer(lists.queues, name="queues")
 app.command("doctor")(doctor.doctor)
+app.command("bench")(bench)
 
 
 def main() -> None:

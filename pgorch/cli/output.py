@@ -1,5 +1,7 @@
 """Prints rows: as tables for people, as JSON for programs."""
 
+import re
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,6 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 Row = Mapping[str, Any]
+
+_WIDE = 240
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?([+-]\d\d:\d\d|Z)")
 
 
 def to_json(value: Any, *, indent: bool = True) -> str:
@@ -37,10 +42,12 @@ def print_table(rows: Sequence[Row], columns: Sequence[str]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         # Ids are copied into the next command, so they are never cut off.
-        table.add_column(column.replace("_", " "), no_wrap=column.endswith("_id"), overflow="fold")
+        whole = column.endswith(("_id", "_at"))
+        table.add_column(column.replace("_", " "), no_wrap=whole, overflow="fold")
     for row in rows:
         table.add_row(*(Text(shown(row.get(column))) for column in columns))
-    Console(soft_wrap=False, highlight=False).print(table)
+    width = None if sys.stdout.isatty() else _WIDE
+    Console(width=width, highlight=False).print(table)
 
 
 def print_fields(row: Row, fields: Sequence[str]) -> None:
@@ -59,6 +66,8 @@ def shown(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, timedelta):
         return _duration(value.total_seconds())
+    if isinstance(value, str) and _MOMENT.fullmatch(value):
+        value = datetime.fromisoformat(value)
     if isinstance(value, datetime):
         return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, list) and all(isinstance(item, str) for item in value):

@@ -1,0 +1,1 @@
+"""`pgorch bench`: measures a database as a place for durable steps."""
