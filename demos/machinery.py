@@ -1,0 +1,190 @@
+"""The processes behind the demos: embedded PostgreSQL, the API, and workers with names."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from demos.story import Api, Disproved, Refused, tell, wait_for
+from pgorch.embedded import EmbeddedServer
+
+ROOT = Path(__file__).parent.parent
+APPS = ("demos.data_quality.tools", "demos.persistence_approval.tools")
+API = "API"
+USUAL_PORT = 8000
+
+
+class Machinery:
+    """Starts and ends processes; used as a context it leaves none behind, and no data."""
+
+    def __init__(self) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix="pgorch-demo-"))
+        # Beside the logs rather than among them: the server may run as another user.
+        self.data = Path(f"{self.home}-data")
+        self.server = EmbeddedServer(self.data)
+        self.port = _free_port()
+        self.api = Api(f"http://127.0.0.1:{self.port}")
+        self.children: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> "Machinery":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, Exception):
+            self._show_logs()
+        self.stop_all()
+        shutil.rmtree(self.home, ignore_errors=True)
+        shutil.rmtree(self.data, ignore_errors=True)
+
+    @property
+    def dsn(self) -> str:
+        return self.server.dsn
+
+    @property
+    def psql(self) -> list[str] | None:
+        """The command that opens this database in psql, if there is a psql."""
+        own = self.server.bin_dir / "psql"
+        program = str(own) if own.exists() else shutil.which("psql")
+        return [program, "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", self.dsn] if program else None
+
+    def start_postgres(self) -> None:
+        self.server.start()
+
+    def migrate(self) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "pgorch", "migrate"],
+            cwd=ROOT,
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        if done.returncode != 0:
+            raise Disproved(f"The schema is installed:\n{done.stdout}{done.stderr}")
+
+    def start_api(self) -> None:
+        self._start(API, "serve", "--port", str(self.port))
+
+    def await_api(self) -> None:
+        wait_for("The API answers", self._api_answers)
+
+    def start_workers(self, *names: str) -> None:
+        for name in names:
+            self._start(name, "worker", "--name", name, *(part for app in APPS for part in ("--app", app)))
+
+    def await_workers(self, *names: str) -> None:
+        """Wait until each of the workers is in the database's list."""
+
+        def all_alive() -> bool:
+            alive = self.rows("select name from pgorch.worker_list where status = 'alive'")
+            for name in names:
+                self._must_run(name)
+            return set(names) <= {row["name"] for row in alive}
+
+        wait_for(f"The workers {' and '.join(names)} have come up", all_alive)
+
+    def kill(self, name: str) -> int:
+        """End a process as a crash would: SIGKILL, no farewell. Its process id."""
+        child = self.children.pop(name)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        return child.pid
+
+    def stop_all(self) -> list[int]:
+        """End everything, PostgreSQL last; the process ids of what was ended."""
+        children = list(self.children.values())
+        self.children.clear()
+        for child in children:
+            child.terminate()
+        deadline = time.monotonic() + 15
+        for child in children:
+            try:
+                child.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+        self.server.stop()
+        return [child.pid for child in children]
+
+    def postmaster(self) -> int:
+        """The process id of the running PostgreSQL server."""
+        found = list(self.data.rglob("postmaster.pid"))
+        return int(found[0].read_text().split()[0])
+
+    def answers(self) -> bool:
+        """Does anything of it still answer: the API's port, or the database?"""
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                return True
+        try:
+            psycopg.connect(self.dsn, connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
+        """What a query finds, on a connection of its own."""
+        with psycopg.connect(self.dsn, row_factory=dict_row, application_name="demo") as connection:
+            return connection.execute(query.encode(), parameters or None).fetchall()
+
+    def _start(self, name: str, *arguments: str) -> None:
+        with (self.home / f"{name}.log").open("ab") as log:
+            self.children[name] = subprocess.Popen(
+                [sys.executable, "-m", "pgorch", *arguments],
+                cwd=ROOT,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches the demo alone, which ends them in order
+            )
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "PGORCH_DSN": self.dsn}
+
+    def _must_run(self, name: str) -> None:
+        code = self.children[name].poll()
+        if code is not None:
+            raise Disproved(f"{name} keeps running (it ended with exit code {code})")
+
+    def _api_answers(self) -> bool:
+        self._must_run(API)
+        try:
+            self.api.get("/livez")
+        except Refused:
+            raise
+        except OSError:
+            return False
+        return True
+
+    def _show_logs(self) -> None:
+        for log in sorted(self.home.glob("*.log")):
+            lines = log.read_text(errors="replace").splitlines()[-15:]
+            if lines:
+                tell(f"-- the end of {log.name}")
+            for line in lines:
+                tell(f"   {line}")
+
+
+def _free_port() -> int:
+    for port in (USUAL_PORT, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            chosen = int(probe.getsockname()[1])
+        if chosen != USUAL_PORT:
+            tell(f"Port {USUAL_PORT} is taken, so the API listens on {chosen}.")
+        return chosen
+    raise Disproved("There is a free port on this machine")

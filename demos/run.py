@@ -1,0 +1,88 @@
+"""Runs the demos on a real PostgreSQL: python3 demos/run.py [--yes] [NAME ...]
+
+The first time it makes an environment with everything that is needed. Then it starts embedded PostgreSQL, the
+API and two workers, tells what happens, and checks every claim (✓) in the database or through the API. The exit
+code is 0 only if all of them are true. It asks you at the approvals; with --yes it decides itself.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[0] = ROOT
+
+from demos.environment import ensure, stage  # noqa: E402  (the checkout must be on the path first)
+
+NAMES = ("data_quality", "persistence_approval")
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
+    if not arguments.here:
+        ensure("embedded")
+    began = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # a terminal without ✓ gets a ?
+
+    from demos.story import Disproved
+    from pgorch.errors import PgorchError
+
+    try:
+        _play(arguments.names or list(NAMES), arguments.yes)
+    except Disproved as disproved:
+        print(f"\n  ✗ {disproved}\n\nThat did not happen as it should.", file=sys.stderr)
+        return 1
+    except PgorchError as error:
+        print(f"\n{error}\n{error.hint or ''}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted; everything that was started has been ended.", file=sys.stderr)
+        return 130
+    print(f"\nEverything above was checked. {time.monotonic() - began:.0f} seconds.")
+    return 0
+
+
+def _play(names: list[str], yes: bool) -> None:
+    from demos.data_quality import story as data_quality
+    from demos.machinery import Machinery
+    from demos.persistence_approval import story as persistence_approval
+    from demos.story import chapter, tell
+
+    stories = {"data_quality": data_quality.play, "persistence_approval": persistence_approval.play}
+    with Machinery() as machinery:
+        stage("Starting embedded PostgreSQL, the API and two workers")
+        machinery.start_postgres()
+        machinery.migrate()
+        machinery.start_api()
+        machinery.start_workers(*persistence_approval.WORKERS)
+        machinery.await_api()
+        machinery.await_workers(*persistence_approval.WORKERS)
+        tell(f"PostgreSQL {machinery.server.version} in {machinery.data}")
+        tell(f"API {machinery.api.address}, workers {' and '.join(persistence_approval.WORKERS)}")
+        for name in names:
+            chapter(name.replace("_", " ").capitalize())
+            stories[name](machinery, yes)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Runs the demos on a real PostgreSQL and checks every claim."
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", choices=[*NAMES, []], help=f"of {', '.join(NAMES)}"
+    )
+    parser.add_argument("--yes", action="store_true", help="decide the approvals without asking")
+    parser.add_argument(
+        "--here",
+        action="store_true",
+        help="use the Python that runs this, which must have pgorch[embedded], and make no environment",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
