@@ -25,13 +25,20 @@ create or replace function pgorch._is_due_to_fold(p_input jsonb, p_snapshot json
        and pg_column_size(p_delta) > 14 * sqrt(pg_column_size(coalesce(p_snapshot, p_input)))
     $$;
 
+create or replace function pgorch._node_var(
+    p_kind pgorch.event_kind, p_output jsonb, p_error jsonb, p_attempt integer, p_visits bigint) returns jsonb
+    language sql stable
+    as $$
+    select jsonb_build_object('output', p_output, 'error', p_error, 'attempts', p_attempt, 'visits', p_visits,
+               'status', case p_kind when 'step_completed' then 'completed' when 'step_failed' then 'failed'
+                                     else p_output ->> 'decision' end)
+    $$;
+comment on function pgorch._node_var is 'What $nodes.<id> is after a visit.';
+
 create or replace function pgorch._node_vars(p_bucket integer, p_run_id uuid, p_node_refs text[]) returns jsonb
     language sql stable
     as $$
-    select coalesce(jsonb_object_agg(n.id, jsonb_strip_nulls(jsonb_build_object(
-               'output', h.output, 'error', h.error, 'attempts', h.attempt, 'visits', v.visits,
-               'status', case h.kind when 'step_completed' then 'completed' when 'step_failed' then 'failed'
-                                     else coalesce(h.output ->> 'decision', 'decided') end))), '{}')
+    select coalesce(jsonb_object_agg(n.id, pgorch._node_var(h.kind, h.output, h.error, h.attempt, v.visits)), '{}')
     from unnest(p_node_refs) n(id)
     cross join lateral (
         select h.output, h.error, h.attempt, h.kind from pgorch.history h

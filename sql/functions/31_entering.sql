@@ -33,7 +33,7 @@ begin
     insert into pgorch.approvals (bucket, id, run_id, step_id, graph_id, node, title, show, requested_at, status)
     values (p_bucket, v_approval_id, p_run.id, v_step_id, p_run.graph_id, p_node.id, p_title #>> '{}', p_show, p_now, 'open');
     return pgorch._append(p_bucket, p_run, 'approval_requested', p_now, p_node => p_node.id, p_visit => p_move.visit,
-        p_output => jsonb_strip_nulls(jsonb_build_object('approval_id', v_approval_id, 'title', p_title, 'show', p_show)));
+        p_output => jsonb_build_object('approval_id', v_approval_id, 'title', p_title, 'show', p_show));
 end
 $$;
 

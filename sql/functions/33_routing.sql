@@ -141,10 +141,12 @@ declare
     v_candidates integer;
     v_problem jsonb;
     v_roots text[];
+    v_vars jsonb := '{}';
 begin
     run := p_run;
     follows := '{}';
     select n.* into strict v_node from pgorch.nodes n where n.graph_id = p_graph.id and n.id = p_move.node;
+    p_move.kind := coalesce(p_move.kind, case when p_move.outcome = 'error' then 'step_failed' else 'step_completed' end::pgorch.event_kind);
 
     -- A plain approval names no properties, so its data reaches the state only under the key that it asks for.
     if p_move.outcome in ('success', 'rejected') and (v_node.type <> 'approval' or v_node.into_key is not null) then
@@ -162,12 +164,18 @@ begin
         select array_agg(distinct t.root) into v_roots
         from pgorch.edges e, unnest(e.roots) t(root)
         where e.graph_id = p_graph.id and e.source = v_node.id and e.on_outcome in (p_move.outcome, 'always');
+        if v_roots is not null then
+            v_vars := pgorch._vars(p_bucket, run, p_graph, v_roots)
+                || jsonb_build_object('error', p_move.error, 'decision', p_move.decision);
+            -- The visit that ends here is not in the history yet, but conditions may ask for it.
+            if 'nodes' = any (v_roots) and v_node.id = any (p_graph.node_refs) then
+                v_vars := jsonb_set(v_vars, array['nodes', v_node.id], pgorch._node_var(
+                    p_move.kind, p_move.output, p_move.error, p_move.attempt,
+                    coalesce((v_vars #>> array['nodes', v_node.id, 'visits'])::bigint, 0) + 1));
+            end if;
+        end if;
         select c.ranks, c.candidates, c.problem into v_ranks, v_candidates, v_problem
-        from pgorch._choose_edges(p_graph.id, v_node.id, v_node.branch_all, p_move.outcome, v_state,
-            case when v_roots is null then '{}'
-                 else pgorch._vars(p_bucket, run, p_graph, v_roots)
-                      || jsonb_build_object('error', p_move.error, 'decision', p_move.decision) end,
-            p_move.counts) c;
+        from pgorch._choose_edges(p_graph.id, v_node.id, v_node.branch_all, p_move.outcome, v_state, v_vars, p_move.counts) c;
     end if;
 
     -- A condition that cannot be decided, or a lost write, makes the step itself fail (R3, R7).
@@ -175,13 +183,12 @@ begin
         p_move.outcome := 'error';
         p_move.error := v_problem;
         p_move.decision := null;
+        p_move.kind := case when p_move.kind <> 'approval_decided' then 'step_failed' else p_move.kind end;
         follows := follows || p_move;
         return;
     end if;
 
-    run := pgorch._append(p_bucket, run,
-        coalesce(p_move.kind, case when p_move.outcome = 'error' then 'step_failed' else 'step_completed' end::pgorch.event_kind),
-        p_now, p_node => v_node.id, p_attempt => p_move.attempt, p_started_at => p_move.started_at, p_worker_id => p_move.worker_id,
+    run := pgorch._append(p_bucket, run, p_move.kind, p_now, p_node => v_node.id, p_attempt => p_move.attempt, p_started_at => p_move.started_at, p_worker_id => p_move.worker_id,
         p_actor => p_move.actor, p_visit => p_move.visit, p_output => p_move.output, p_error => p_move.error);
     run.delta := run.delta || v_written;
     if p_graph.has_forks and v_written <> '{}' then

@@ -143,7 +143,7 @@ begin
             from unnest((select p_step_ids), (select p_lease_tokens), (select p_outcomes), (select p_outputs)) i(step_id, token, outcome, output)
             cross join lateral (
                 select s.run_id, s.graph_id, s.node, s.attempt, s.started_at from pgorch.steps s
-                where s.bucket = p_bucket and s.id = i.step_id and s.lease_token = i.token limit 1) s
+                where s.bucket = p_bucket and s.id = i.step_id and s.lease_token = i.token and s.worker_id = p_worker_id limit 1) s
             cross join lateral (
                 select n.into_key, n.ends from pgorch.nodes n
                 where n.graph_id = s.graph_id and n.id = s.node and n.fast_out limit 1) n
