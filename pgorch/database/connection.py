@@ -1,5 +1,6 @@
 """Opens connections to the database, async and sync, all with the same settings."""
 
+import re
 from typing import Any
 
 import psycopg
@@ -30,10 +31,15 @@ def connection_parameters(dsn: str, *, application_name: str) -> dict[str, Any]:
         given = conninfo_to_dict(dsn)
     except psycopg.ProgrammingError as error:
         raise ConfigError(
-            f"The DSN cannot be read: {str(error).strip()}",
+            f"The DSN cannot be read: {_without_secrets(error)}",
             hint="Write it as postgresql://user@host:5432/database or as host=... dbname=...",
         ) from error
     return {"application_name": application_name, **SETTINGS, **given}
+
+
+def _without_secrets(error: psycopg.Error) -> str:
+    # libpq quotes what it cannot read, and that can hold a password.
+    return re.sub(r'"[^"]*[@:/][^"]*"', '"..."', str(error).strip())
 
 
 async def connect(dsn: str, *, application_name: str, autocommit: bool = True) -> AsyncConnection[TupleRow]:

@@ -54,7 +54,7 @@ def translate(error: psycopg.Error) -> PgorchError | None:
     if isinstance(
         error, pg.UndefinedFunction | pg.UndefinedTable | pg.UndefinedColumn | pg.InvalidSchemaName
     ):
-        if "pgorch" not in message:
+        if "pgorch" not in message and not isinstance(error, pg.UndefinedColumn):
             return None
         return SchemaMismatch(
             f"The database has no schema of this version of pgorch: {message}",
@@ -71,9 +71,9 @@ def translate(error: psycopg.Error) -> PgorchError | None:
         return InvalidValue(message, hint=hint)
     if _is_lost(error):
         return DatabaseUnavailable(
-            f"The database did not answer: {message}",
-            hint="Look whether the server runs and whether the DSN names it; what was not confirmed may or "
-            "may not have happened.",
+            f"The database is not available: {message}",
+            hint="Look whether the server runs and the DSN names it. If a call was under way, it may or may "
+            "not have been done.",
         )
     return None
 

@@ -1,0 +1,263 @@
+"""One method per public SQL function: same name, same parameter names, typed rows, errors of pgorch.
+
+Values of JSON are checked (strict_json) before they are sent: InvalidValue. What comes back as jsonb is what
+the connection's loader makes of it. Each call is one statement: in autocommit a transaction of its own, else
+part of the transaction that is open on the connection.
+
+Raises, everywhere: DatabaseUnavailable, SchemaMismatch, NotAllowed; and what the SQL function raises.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, LiteralString, TypeVar
+from uuid import UUID
+
+from psycopg import AsyncConnection, Connection
+from psycopg.rows import BaseRowFactory, class_row, scalar_row
+
+from pgorch.database import statements
+from pgorch.database.rows import CreatedGraph, Event, WatchedRun
+from pgorch.database.translation import translated
+from pgorch.strict_json import MAX_INPUT_BYTES, dumps
+
+Row = TypeVar("Row")
+Parameters = Mapping[str, Any]
+
+_ID: BaseRowFactory[UUID] = scalar_row
+_IDS: BaseRowFactory[list[UUID]] = scalar_row
+_TEXT: BaseRowFactory[str] = scalar_row
+
+
+class Queries:
+    """The SQL functions on an async connection."""
+
+    def __init__(self, connection: AsyncConnection[Any]) -> None:
+        self.connection = connection
+
+    async def validate_graph(self, definition: Any) -> list[dict[str, Any]]:
+        """All errors of a definition: path, code, message, hint."""
+        parameters = {"definition": _definition(definition)}
+        return _errors(await self._one(_TEXT, statements.VALIDATE_GRAPH, parameters))
+
+    async def create_graph(self, definition: Any, *, actor: str | None = None) -> CreatedGraph:
+        """Raises InvalidGraph with all errors."""
+        parameters = {"definition": _definition(definition), "actor": actor}
+        return await self._one(class_row(CreatedGraph), statements.CREATE_GRAPH, parameters)
+
+    async def find_graph(self, graph: str) -> UUID:
+        """Raises NotFound."""
+        return await self._one(_ID, statements.FIND_GRAPH, {"graph": graph})
+
+    async def register_tools(self, tools: Sequence[Mapping[str, Any]]) -> None:
+        await self._one(scalar_row, statements.REGISTER_TOOLS, {"tools": _json(list(tools), "The tools")})
+
+    async def start(
+        self,
+        graph: str,
+        input: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+        priority: int = 0,
+        queue: str | None = None,
+        actor: str | None = None,
+    ) -> UUID:
+        """Raises NotFound, InvalidValue, IdempotencyConflict."""
+        parameters = _start(graph, priority, queue, actor) | {
+            "input": _input(input),
+            "idempotency_key": idempotency_key,
+        }
+        return await self._one(_ID, statements.START, parameters)
+
+    async def start_many(
+        self,
+        graph: str,
+        inputs: Sequence[Mapping[str, Any]],
+        *,
+        priority: int = 0,
+        queue: str | None = None,
+        actor: str | None = None,
+    ) -> list[UUID]:
+        """The ids in the order of the inputs. Raises NotFound, InvalidValue."""
+        parameters = _start(graph, priority, queue, actor) | {"inputs": [_input(input) for input in inputs]}
+        return await self._one(_IDS, statements.START_MANY, parameters)
+
+    async def decide(
+        self,
+        run_id: UUID,
+        decision: str,
+        *,
+        data: Any = None,
+        comment: str | None = None,
+        approval_id: UUID | None = None,
+        actor: str | None = None,
+    ) -> UUID:
+        """The id of the approval. Raises NotFound, WrongState, InvalidValue."""
+        parameters = _decision(run_id, decision, data, comment, approval_id, actor)
+        return await self._one(_ID, statements.DECIDE, parameters)
+
+    async def cancel(self, run_id: UUID, *, reason: str | None = None, actor: str | None = None) -> str:
+        """The status after it. Raises NotFound, WrongState."""
+        parameters = {"run_id": run_id, "reason": reason, "actor": actor}
+        return await self._one(_TEXT, statements.CANCEL, parameters)
+
+    async def run_state(self, run_id: UUID) -> Any:
+        """Raises NotFound."""
+        return await self._one(scalar_row, statements.RUN_STATE, {"run_id": run_id})
+
+    async def run_document(self, run_id: UUID) -> Any:
+        """Raises NotFound."""
+        return await self._one(scalar_row, statements.RUN_DOCUMENT, {"run_id": run_id})
+
+    async def run_events(self, run_id: UUID, after: int = 0, limit: int = 1000) -> list[Event]:
+        parameters = {"run_id": run_id, "after": after, "limit": limit}
+        return await self._all(class_row(Event), statements.RUN_EVENTS, parameters)
+
+    async def watch_run(self, run_id: UUID, seconds: int = 60) -> WatchedRun:
+        """Raises NotFound."""
+        parameters = {"run_id": run_id, "seconds": seconds}
+        return await self._one(class_row(WatchedRun), statements.WATCH_RUN, parameters)
+
+    async def _one(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters) -> Row:
+        (only,) = await self._all(row, statement, parameters)
+        return only
+
+    async def _all(
+        self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters
+    ) -> list[Row]:
+        with translated():
+            async with self.connection.cursor(row_factory=row) as cursor:
+                await cursor.execute(statement, parameters)
+                return await cursor.fetchall()
+
+
+class SyncQueries:
+    """The SQL functions on a sync connection: the methods of `Queries`, one by one."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        self.connection = connection
+
+    def validate_graph(self, definition: Any) -> list[dict[str, Any]]:
+        """All errors of a definition: path, code, message, hint."""
+        parameters = {"definition": _definition(definition)}
+        return _errors(self._one(_TEXT, statements.VALIDATE_GRAPH, parameters))
+
+    def create_graph(self, definition: Any, *, actor: str | None = None) -> CreatedGraph:
+        """Raises InvalidGraph with all errors."""
+        parameters = {"definition": _definition(definition), "actor": actor}
+        return self._one(class_row(CreatedGraph), statements.CREATE_GRAPH, parameters)
+
+    def find_graph(self, graph: str) -> UUID:
+        """Raises NotFound."""
+        return self._one(_ID, statements.FIND_GRAPH, {"graph": graph})
+
+    def register_tools(self, tools: Sequence[Mapping[str, Any]]) -> None:
+        self._one(scalar_row, statements.REGISTER_TOOLS, {"tools": _json(list(tools), "The tools")})
+
+    def start(
+        self,
+        graph: str,
+        input: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+        priority: int = 0,
+        queue: str | None = None,
+        actor: str | None = None,
+    ) -> UUID:
+        """Raises NotFound, InvalidValue, IdempotencyConflict."""
+        parameters = _start(graph, priority, queue, actor) | {
+            "input": _input(input),
+            "idempotency_key": idempotency_key,
+        }
+        return self._one(_ID, statements.START, parameters)
+
+    def start_many(
+        self,
+        graph: str,
+        inputs: Sequence[Mapping[str, Any]],
+        *,
+        priority: int = 0,
+        queue: str | None = None,
+        actor: str | None = None,
+    ) -> list[UUID]:
+        """The ids in the order of the inputs. Raises NotFound, InvalidValue."""
+        parameters = _start(graph, priority, queue, actor) | {"inputs": [_input(input) for input in inputs]}
+        return self._one(_IDS, statements.START_MANY, parameters)
+
+    def decide(
+        self,
+        run_id: UUID,
+        decision: str,
+        *,
+        data: Any = None,
+        comment: str | None = None,
+        approval_id: UUID | None = None,
+        actor: str | None = None,
+    ) -> UUID:
+        """The id of the approval. Raises NotFound, WrongState, InvalidValue."""
+        parameters = _decision(run_id, decision, data, comment, approval_id, actor)
+        return self._one(_ID, statements.DECIDE, parameters)
+
+    def cancel(self, run_id: UUID, *, reason: str | None = None, actor: str | None = None) -> str:
+        """The status after it. Raises NotFound, WrongState."""
+        parameters = {"run_id": run_id, "reason": reason, "actor": actor}
+        return self._one(_TEXT, statements.CANCEL, parameters)
+
+    def run_state(self, run_id: UUID) -> Any:
+        """Raises NotFound."""
+        return self._one(scalar_row, statements.RUN_STATE, {"run_id": run_id})
+
+    def run_document(self, run_id: UUID) -> Any:
+        """Raises NotFound."""
+        return self._one(scalar_row, statements.RUN_DOCUMENT, {"run_id": run_id})
+
+    def run_events(self, run_id: UUID, after: int = 0, limit: int = 1000) -> list[Event]:
+        parameters = {"run_id": run_id, "after": after, "limit": limit}
+        return self._all(class_row(Event), statements.RUN_EVENTS, parameters)
+
+    def watch_run(self, run_id: UUID, seconds: int = 60) -> WatchedRun:
+        """Raises NotFound."""
+        parameters = {"run_id": run_id, "seconds": seconds}
+        return self._one(class_row(WatchedRun), statements.WATCH_RUN, parameters)
+
+    def _one(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters) -> Row:
+        (only,) = self._all(row, statement, parameters)
+        return only
+
+    def _all(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters) -> list[Row]:
+        with translated(), self.connection.cursor(row_factory=row) as cursor:
+            return cursor.execute(statement, parameters).fetchall()
+
+
+def _json(value: Any, what: str) -> str:
+    return dumps(value, what=what, limit=MAX_INPUT_BYTES)
+
+
+def _definition(definition: Any) -> str:
+    return _json(definition, "The graph")
+
+
+def _input(input: Mapping[str, Any] | None) -> str:
+    return _json({} if input is None else input, "The input")
+
+
+def _start(graph: str, priority: int, queue: str | None, actor: str | None) -> dict[str, Any]:
+    return {"graph": graph, "priority": priority, "queue": queue, "actor": actor}
+
+
+def _decision(
+    run_id: UUID, decision: str, data: Any, comment: str | None, approval_id: UUID | None, actor: str | None
+) -> dict[str, Any]:
+    return {
+        "run_id": run_id,
+        "decision": decision,
+        "data": None if data is None else _json(data, "The data of the decision"),
+        "comment": comment,
+        "approval_id": approval_id,
+        "actor": actor,
+    }
+
+
+def _errors(text: str) -> list[dict[str, Any]]:
+    # Parsed here, whatever the connection does with jsonb.
+    errors: list[dict[str, Any]] = json.loads(text)
+    return errors

@@ -1,0 +1,27 @@
+"""What the SQL functions return, typed."""
+
+from typing import Any, NamedTuple
+from uuid import UUID
+
+
+class CreatedGraph(NamedTuple):
+    """A version of a graph. `created` is False if the same content was there before."""
+
+    graph_id: UUID
+    name: str
+    version: int
+    created: bool
+
+
+class WatchedRun(NamedTuple):
+    """How far a run is: its status, and the number of its last event."""
+
+    status: str
+    seq: int
+
+
+class Event(NamedTuple):
+    """An entry of a run's history. `event` is a JSON object."""
+
+    seq: int
+    event: Any

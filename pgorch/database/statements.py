@@ -1,0 +1,56 @@
+"""One statement for each public SQL function, shared by the async and the sync queries.
+
+Parameters bear the names of the function's, without the `p_`. JSON travels as text.
+"""
+
+from typing import Final, LiteralString
+
+VALIDATE_GRAPH: Final[LiteralString] = (
+    "select pgorch.validate_graph(p_definition => %(definition)s::jsonb)::text"
+)
+
+CREATE_GRAPH: Final[LiteralString] = """
+select g.graph_id, g.name, g.version, g.created
+from pgorch.create_graph(p_definition => %(definition)s::jsonb, p_actor => %(actor)s::text) g
+"""
+
+FIND_GRAPH: Final[LiteralString] = "select pgorch.find_graph(p_graph => %(graph)s::text)"
+
+REGISTER_TOOLS: Final[LiteralString] = "select pgorch.register_tools(p_tools => %(tools)s::jsonb)"
+
+START: Final[LiteralString] = """
+select pgorch.start(
+    p_graph => %(graph)s::text, p_input => %(input)s::jsonb, p_idempotency_key => %(idempotency_key)s::text,
+    p_priority => %(priority)s::integer, p_queue => %(queue)s::text, p_actor => %(actor)s::text)
+"""
+
+START_MANY: Final[LiteralString] = """
+select pgorch.start_many(
+    p_graph => %(graph)s::text, p_inputs => %(inputs)s::text[]::jsonb[], p_priority => %(priority)s::integer,
+    p_queue => %(queue)s::text, p_actor => %(actor)s::text)
+"""
+
+DECIDE: Final[LiteralString] = """
+select pgorch.decide(
+    p_run_id => %(run_id)s::uuid, p_decision => %(decision)s::text, p_data => %(data)s::jsonb,
+    p_comment => %(comment)s::text, p_approval_id => %(approval_id)s::uuid, p_actor => %(actor)s::text)
+"""
+
+CANCEL: Final[LiteralString] = """
+select pgorch.cancel(p_run_id => %(run_id)s::uuid, p_reason => %(reason)s::text, p_actor => %(actor)s::text)
+"""
+
+RUN_STATE: Final[LiteralString] = "select pgorch.run_state(p_run_id => %(run_id)s::uuid)"
+
+RUN_DOCUMENT: Final[LiteralString] = "select pgorch.run_document(p_run_id => %(run_id)s::uuid)"
+
+RUN_EVENTS: Final[LiteralString] = """
+select e.seq, e.event
+from pgorch.run_events(
+    p_run_id => %(run_id)s::uuid, p_after => %(after)s::integer, p_limit => %(limit)s::integer) e
+"""
+
+WATCH_RUN: Final[LiteralString] = """
+select w.status, w.seq
+from pgorch.watch_run(p_run_id => %(run_id)s::uuid, p_seconds => %(seconds)s::integer) w
+"""
