@@ -1,11 +1,12 @@
 """Runs the demos on a real PostgreSQL: python3 demos/run.py [--yes] [NAME ...]
 
-The first time it makes an environment with everything that is needed. Then it starts embedded PostgreSQL, the
-API and two workers, tells what happens, and checks every claim (✓) in the database or through the API. The exit
-code is 0 only if all of them are true. It asks you at the approvals; with --yes it decides itself.
+The first time it makes an environment with everything that is needed. Then it starts embedded PostgreSQL,
+the API and two workers, tells what happens, and checks every claim (✓) in the database or through the API.
+The exit code is 0 only if all of them are true. It asks you at the approvals; with --yes it decides itself.
 """
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -20,13 +21,18 @@ NAMES = ("data_quality", "persistence_approval")
 
 
 def main() -> int:
-    arguments = _parser().parse_args()
+    parser = _parser()
+    arguments = parser.parse_args()
+    for name in arguments.names:
+        if name not in NAMES:
+            parser.error(f"there is no demo {name}, only {' and '.join(NAMES)}")
     if not arguments.here:
         ensure("embedded")
     began = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # a terminal without ✓ gets a ?
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without ✓ gets a ?
 
     from demos.story import Disproved
     from pgorch.errors import PgorchError
@@ -46,7 +52,7 @@ def main() -> int:
     return 0
 
 
-def _play(names: list[str], yes: bool) -> None:
+def _play(names: "list[str]", yes: bool) -> None:
     from demos.data_quality import story as data_quality
     from demos.machinery import Machinery
     from demos.persistence_approval import story as persistence_approval
@@ -72,9 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Runs the demos on a real PostgreSQL and checks every claim."
     )
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", choices=[*NAMES, []], help=f"of {', '.join(NAMES)}"
-    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which to run: {', '.join(NAMES)}")
     parser.add_argument("--yes", action="store_true", help="decide the approvals without asking")
     parser.add_argument(
         "--here",

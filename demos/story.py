@@ -55,7 +55,7 @@ class Api:
         return self._call("POST", path, body)
 
     def state(self, run_id: str, wait: int = 0) -> Any:
-        """The run as the API shows it; with `wait`, once it has ended or waits for a person, if within that."""
+        """The run as the API shows it; with `wait`, when it has ended or waits for a person, or then."""
         return self.get(f"/graph/state/{run_id}" + (f"?wait={wait}" if wait else ""))
 
     def _call(self, method: str, path: str, body: Any) -> Any:
