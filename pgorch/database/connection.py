@@ -1,6 +1,7 @@
 """Opens connections to the database, async and sync, all with the same settings."""
 
 import re
+import select
 from typing import Any
 
 import psycopg
@@ -54,3 +55,13 @@ def connect_sync(dsn: str, *, application_name: str, autocommit: bool = True) ->
     parameters = connection_parameters(dsn, application_name=application_name)
     with translated():
         return Connection.connect(**parameters, autocommit=autocommit)
+
+
+def is_usable(connection: AsyncConnection[Any] | Connection[Any]) -> bool:
+    """Can this idle connection be used? No statement is sent: a server has nothing to say to an idle
+    connection but that it is over."""
+    if connection.closed:
+        return False
+    poller = select.poll()
+    poller.register(connection.fileno(), select.POLLIN)
+    return not poller.poll(0)

@@ -1,0 +1,182 @@
+"""The async client: the sync one with `await`; a test keeps them alike."""
+
+from asyncio import Lock
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Self
+from uuid import UUID
+
+from psycopg import AsyncConnection
+
+from pgorch.client.run import (
+    AT_REST,
+    ENDED,
+    WATCH_SECONDS,
+    Deadline,
+    Run,
+    definition_of,
+    dsn_of,
+    dsn_to_wait,
+    id_of,
+)
+from pgorch.database.connection import connect, is_usable
+from pgorch.database.queries import Queries
+from pgorch.database.rows import CreatedGraph
+from pgorch.database.translation import translated
+from pgorch.graph import Graph
+
+
+class AsyncClient:
+    """`Client` for asyncio, with the same methods. Tasks of one event loop may share it.
+
+    See `Client` for what is done with `dsn` and `connection`.
+    """
+
+    def __init__(self, dsn: str | None = None, *, connection: AsyncConnection[Any] | None = None) -> None:
+        self._dsn = dsn_of(dsn, connection)
+        self._given = connection
+        self._own: AsyncConnection[Any] | None = None
+        self._turn = Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the client's own connection. A later call opens another."""
+        async with self._turn:
+            await self._close()
+
+    async def create_graph(
+        self, graph: Graph | Mapping[str, Any], *, actor: str | None = None
+    ) -> CreatedGraph:
+        """Like `Client.create_graph`."""
+        async with self._queries() as queries:
+            return await queries.create_graph(definition_of(graph), actor=actor)
+
+    async def start(
+        self,
+        graph: str | UUID,
+        input: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+        priority: int = 0,
+        queue: str | None = None,
+        actor: str | None = None,
+    ) -> UUID:
+        """Like `Client.start`."""
+        async with self._queries() as queries:
+            return await queries.start(
+                str(graph),
+                input,
+                idempotency_key=idempotency_key,
+                priority=priority,
+                queue=queue,
+                actor=actor,
+            )
+
+    async def start_many(
+        self,
+        graph: str | UUID,
+        inputs: Sequence[Mapping[str, Any]],
+        *,
+        priority: int = 0,
+        queue: str | None = None,
+        actor: str | None = None,
+    ) -> list[UUID]:
+        """Like `Client.start_many`."""
+        async with self._queries() as queries:
+            return await queries.start_many(str(graph), inputs, priority=priority, queue=queue, actor=actor)
+
+    async def decide(
+        self,
+        run_id: UUID | str,
+        decision: str,
+        *,
+        data: Any = None,
+        comment: str | None = None,
+        approval_id: UUID | str | None = None,
+        actor: str | None = None,
+    ) -> UUID:
+        """Like `Client.decide`."""
+        async with self._queries() as queries:
+            return await queries.decide(
+                id_of(run_id),
+                decision,
+                data=data,
+                comment=comment,
+                approval_id=None if approval_id is None else id_of(approval_id),
+                actor=actor,
+            )
+
+    async def approve(
+        self,
+        run_id: UUID | str,
+        *,
+        data: Any = None,
+        comment: str | None = None,
+        approval_id: UUID | str | None = None,
+        actor: str | None = None,
+    ) -> UUID:
+        """`decide` with "approved"."""
+        return await self.decide(
+            run_id, "approved", data=data, comment=comment, approval_id=approval_id, actor=actor
+        )
+
+    async def reject(
+        self,
+        run_id: UUID | str,
+        *,
+        data: Any = None,
+        comment: str | None = None,
+        approval_id: UUID | str | None = None,
+        actor: str | None = None,
+    ) -> UUID:
+        """`decide` with "rejected"."""
+        return await self.decide(
+            run_id, "rejected", data=data, comment=comment, approval_id=approval_id, actor=actor
+        )
+
+    async def cancel(self, run_id: UUID | str, *, reason: str | None = None, actor: str | None = None) -> str:
+        """Like `Client.cancel`."""
+        async with self._queries() as queries:
+            return await queries.cancel(id_of(run_id), reason=reason, actor=actor)
+
+    async def get_run(self, run_id: UUID | str) -> Run:
+        """Like `Client.get_run`."""
+        async with self._queries() as queries:
+            return Run.from_document(await queries.run_document(id_of(run_id)))
+
+    async def wait(
+        self, run_id: UUID | str, *, timeout: float | None = None, through_approvals: bool = False
+    ) -> Run:
+        """Like `Client.wait`."""
+        dsn, run, rest = dsn_to_wait(self._dsn), id_of(run_id), ENDED if through_approvals else AT_REST
+        deadline = Deadline(run, timeout)
+        connection = await connect(dsn, application_name="pgorch client waiting")
+        async with connection:
+            queries = Queries(connection)
+            with translated():
+                await connection.execute("listen pgorch_runs")
+                while (await queries.watch_run(run, WATCH_SECONDS)).status not in rest:
+                    async for _ in connection.notifies(timeout=deadline.pause_seconds(), stop_after=1):
+                        pass
+            return Run.from_document(await queries.run_document(run))
+
+    @asynccontextmanager
+    async def _queries(self) -> AsyncIterator[Queries]:
+        if self._given is not None:
+            yield Queries(self._given)
+            return
+        async with self._turn:
+            if self._own is None or not is_usable(self._own):
+                await self._close()
+                self._own = await connect(self._dsn or "", application_name="pgorch client")
+            yield Queries(self._own)
+
+    async def _close(self) -> None:
+        if self._own is not None:
+            await self._own.close()
+            self._own = None

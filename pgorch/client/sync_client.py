@@ -1,0 +1,201 @@
+"""The sync client."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any, Self
+from uuid import UUID
+
+from psycopg import Connection
+
+from pgorch.client.run import (
+    AT_REST,
+    ENDED,
+    WATCH_SECONDS,
+    Deadline,
+    Run,
+    definition_of,
+    dsn_of,
+    dsn_to_wait,
+    id_of,
+)
+from pgorch.database.connection import connect_sync, is_usable
+from pgorch.database.queries import SyncQueries
+from pgorch.database.rows import CreatedGraph
+from pgorch.database.translation import translated
+from pgorch.graph import Graph
+
+
+class Client:
+    """A sync client. Threads may share it; their calls take turns.
+
+    With `dsn` (or what `resolve_dsn` finds) it has a connection of its own, opened when first needed and anew
+    after it was lost, and each call is a transaction. With `connection` it joins the transaction that is open
+    there, and never commits, rolls back or closes. Every call can raise DatabaseUnavailable, SchemaMismatch
+    and NotAllowed.
+    """
+
+    def __init__(self, dsn: str | None = None, *, connection: Connection[Any] | None = None) -> None:
+        self._dsn = dsn_of(dsn, connection)
+        self._given = connection
+        self._own: Connection[Any] | None = None
+        self._turn = Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the client's own connection. A later call opens another."""
+        with self._turn:
+            self._close()
+
+    def create_graph(self, graph: Graph | Mapping[str, Any], *, actor: str | None = None) -> CreatedGraph:
+        """Stores a graph; the same content again gives the version that is there.
+
+        Raises InvalidGraph with all errors.
+        """
+        with self._queries() as queries:
+            return queries.create_graph(definition_of(graph), actor=actor)
+
+    def start(
+        self,
+        graph: str | UUID,
+        input: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+        priority: int = 0,
+        queue: str | None = None,
+        actor: str | None = None,
+    ) -> UUID:
+        """Starts a run of a graph (an id, a name, or name@version) and returns its id.
+
+        `input` is the first state. With an idempotency key the same request gives the same run. `priority` is
+        -1000 to 1000, higher first. Raises NotFound, InvalidValue, IdempotencyConflict.
+        """
+        with self._queries() as queries:
+            return queries.start(
+                str(graph),
+                input,
+                idempotency_key=idempotency_key,
+                priority=priority,
+                queue=queue,
+                actor=actor,
+            )
+
+    def start_many(
+        self,
+        graph: str | UUID,
+        inputs: Sequence[Mapping[str, Any]],
+        *,
+        priority: int = 0,
+        queue: str | None = None,
+        actor: str | None = None,
+    ) -> list[UUID]:
+        """Starts a run for each input, all or none. The ids come in the order of the inputs.
+
+        Raises NotFound, InvalidValue.
+        """
+        with self._queries() as queries:
+            return queries.start_many(str(graph), inputs, priority=priority, queue=queue, actor=actor)
+
+    def decide(
+        self,
+        run_id: UUID | str,
+        decision: str,
+        *,
+        data: Any = None,
+        comment: str | None = None,
+        approval_id: UUID | str | None = None,
+        actor: str | None = None,
+    ) -> UUID:
+        """Answers the open approval of a run, "approved" or "rejected", and returns the approval's id.
+
+        `approval_id` is needed only if several are open. `data` is JSON that the run's later steps can read.
+        Raises NotFound, InvalidValue, and WrongState if there is nothing to decide.
+        """
+        with self._queries() as queries:
+            return queries.decide(
+                id_of(run_id),
+                decision,
+                data=data,
+                comment=comment,
+                approval_id=None if approval_id is None else id_of(approval_id),
+                actor=actor,
+            )
+
+    def approve(
+        self,
+        run_id: UUID | str,
+        *,
+        data: Any = None,
+        comment: str | None = None,
+        approval_id: UUID | str | None = None,
+        actor: str | None = None,
+    ) -> UUID:
+        """`decide` with "approved"."""
+        return self.decide(
+            run_id, "approved", data=data, comment=comment, approval_id=approval_id, actor=actor
+        )
+
+    def reject(
+        self,
+        run_id: UUID | str,
+        *,
+        data: Any = None,
+        comment: str | None = None,
+        approval_id: UUID | str | None = None,
+        actor: str | None = None,
+    ) -> UUID:
+        """`decide` with "rejected"."""
+        return self.decide(
+            run_id, "rejected", data=data, comment=comment, approval_id=approval_id, actor=actor
+        )
+
+    def cancel(self, run_id: UUID | str, *, reason: str | None = None, actor: str | None = None) -> str:
+        """Cancels a run and returns its status. Raises NotFound, and WrongState if it has ended."""
+        with self._queries() as queries:
+            return queries.cancel(id_of(run_id), reason=reason, actor=actor)
+
+    def get_run(self, run_id: UUID | str) -> Run:
+        """Everything about a run. Raises NotFound."""
+        with self._queries() as queries:
+            return Run.from_document(queries.run_document(id_of(run_id)))
+
+    def wait(
+        self, run_id: UUID | str, *, timeout: float | None = None, through_approvals: bool = False
+    ) -> Run:
+        """The run as soon as it has ended or awaits an approval; `through_approvals`: only when it has ended.
+
+        Has a connection of its own meanwhile. Raises TimeoutError after `timeout` seconds, NotFound, and
+        DatabaseUnavailable (then wait again: nothing is lost).
+        """
+        dsn, run, rest = dsn_to_wait(self._dsn), id_of(run_id), ENDED if through_approvals else AT_REST
+        deadline = Deadline(run, timeout)
+        connection = connect_sync(dsn, application_name="pgorch client waiting")
+        with connection:
+            queries = SyncQueries(connection)
+            with translated():
+                connection.execute("listen pgorch_runs")
+                while queries.watch_run(run, WATCH_SECONDS).status not in rest:
+                    for _ in connection.notifies(timeout=deadline.pause_seconds(), stop_after=1):
+                        pass
+            return Run.from_document(queries.run_document(run))
+
+    @contextmanager
+    def _queries(self) -> Iterator[SyncQueries]:
+        if self._given is not None:
+            yield SyncQueries(self._given)
+            return
+        with self._turn:
+            if self._own is None or not is_usable(self._own):
+                self._close()
+                self._own = connect_sync(self._dsn or "", application_name="pgorch client")
+            yield SyncQueries(self._own)
+
+    def _close(self) -> None:
+        if self._own is not None:
+            self._own.close()
+            self._own = None
