@@ -1,0 +1,94 @@
+"""The application."""
+
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pgorch.api import openapi
+from pgorch.api.connections import SIZE, WAIT_SECONDS
+from pgorch.api.endpoint import Endpoint, Resource
+from pgorch.api.guard import Guard
+from pgorch.api.problems import KINDS, Problem, problem_of
+from pgorch.api.routes import ENDPOINTS
+from pgorch.api.services import Services
+
+# Names of graphs may hold slashes.
+_PATTERNS = {"/v1/graphs/{graph}": "/v1/graphs/{graph:path}"}
+
+
+def create_app(
+    dsn: str,
+    *,
+    connections: int = SIZE,
+    connection_wait_seconds: float = WAIT_SECONDS,
+    allowed_hosts: Collection[str] | None = None,
+) -> Starlette:
+    """The API on the database `dsn`, as an ASGI application. It starts whether or not the database is there.
+
+    At most `connections` serve requests (one more listens); a request that has waited
+    `connection_wait_seconds` for one of them is answered with 503. With `allowed_hosts`, requests under other
+    host names are refused. Before the server waits for open answers it calls `app.state.release()`: then
+    streams and long waits end.
+    """
+    services = Services(dsn, connections, connection_wait_seconds)
+    endpoints = (*ENDPOINTS, _describing(ENDPOINTS))
+    by_path: dict[str, list[Endpoint]] = {}
+    for endpoint in endpoints:
+        by_path.setdefault(endpoint.path, []).append(endpoint)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        await services.open()
+        try:
+            yield
+        finally:
+            await services.close()
+
+    app = Starlette(
+        routes=[
+            Route(_PATTERNS.get(path, path), Resource(services, group)) for path, group in by_path.items()
+        ],
+        middleware=[Middleware(Guard, allowed_hosts=allowed_hosts)],
+        exception_handlers={HTTPException: _not_routed, Exception: _unexpected},
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    app.state.release = services.changes.release_all
+    app.state.services = services
+    app.state.endpoints = endpoints
+    return app
+
+
+def _describing(endpoints: tuple[Endpoint, ...]) -> Endpoint:
+    """The endpoint that shows the OpenAPI document, itself included."""
+
+    async def show(services: Services, request: Request) -> Response:
+        return Response(content, media_type="application/json")
+
+    shape: dict[str, Any] = {"type": "object", "description": "OpenAPI 3.1."}
+    itself = Endpoint(
+        "GET", "/openapi.json", show, "This description", shape, "process", needs_database=False
+    )
+    content = orjson.dumps(openapi.document((*endpoints, itself)))
+    return itself
+
+
+async def _not_routed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        hint = "GET /openapi.json lists what there is."
+        return Problem("not-found", "There is nothing under this path.", hint=hint).response()
+    kind = next((kind for kind, (status, _) in KINDS.items() if status == error.status_code), "bad-request")
+    return Problem(kind, str(error.detail)).response()
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    return problem_of(error).response()

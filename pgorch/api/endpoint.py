@@ -1,0 +1,99 @@
+"""One row of the route table, as an ASGI application: handler in, JSON or a problem out."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+from pydantic import BaseModel
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from pgorch.api.parameters import Parameter, check_query
+from pgorch.api.problems import Problem, problem_of
+from pgorch.api.services import Services
+
+_LINGER_SECONDS: Final = 2.0
+Handler = Callable[[Services, Request], Awaitable[Any]]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What OpenAPI says of a route, and what serves it.
+
+    `handler` gives a Response, or a value that orjson can write and that is sent with the status `success`.
+    `body` describes the request's body: a model, or a JSON Schema. `answer` describes what comes back.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    answer: type[BaseModel] | Mapping[str, Any]
+    tag: str
+    success: int = 200
+    body: type[BaseModel] | Mapping[str, Any] | None = None
+    body_required: bool = True
+    parameters: Sequence[Parameter] = ()
+    problems: Sequence[str] = ()
+    media_types: Sequence[str] = ("application/json",)
+    other_statuses: Mapping[int, str] = field(default_factory=dict)
+    needs_database: bool = True
+
+
+class Resource:
+    """All endpoints of one path, by method."""
+
+    def __init__(self, services: Services, endpoints: Sequence[Endpoint]) -> None:
+        self._services = services
+        self._by_method = {endpoint.method: endpoint for endpoint in endpoints}
+        if "GET" in self._by_method:
+            self._by_method["HEAD"] = self._by_method["GET"]
+        self._allowed = ", ".join(sorted(self._by_method))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        try:
+            response = await self._respond(request)
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            problem = problem_of(error)
+            response = problem.response()
+            if problem.kind == "too-large":
+                await _send_and_linger(response, receive, send)
+                return
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
+        endpoint = self._by_method.get(request.method)
+        if endpoint is None:
+            raise Problem(
+                "method-not-allowed",
+                f"{request.method} is not possible here.",
+                hint=f"Possible: {self._allowed}.",
+                headers={"allow": self._allowed},
+            )
+        if request.scope["query_string"]:
+            check_query(request, endpoint.parameters)
+        result = await endpoint.handler(self._services, request)
+        if isinstance(result, Response):
+            return result
+        return Response(orjson.dumps(result), endpoint.success, media_type="application/json")
+
+
+async def _send_and_linger(response: Response, receive: Receive, send: Send) -> None:
+    """Answer, then discard for a moment what still arrives: a connection that is closed at once is reset, and
+    a client that first sends everything would never see the answer."""
+    headers = response.raw_headers
+    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body, "more_body": True})
+    try:
+        async with asyncio.timeout(_LINGER_SECONDS):
+            while (await receive()).get("more_body", False):
+                pass
+    except TimeoutError:
+        pass
+    await send({"type": "http.response.body", "body": b"", "more_body": False})

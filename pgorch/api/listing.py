@@ -1,0 +1,164 @@
+"""What lists show: pages of the documented views, each row as JSON."""
+
+from collections.abc import Sequence
+from typing import Any, Final, LiteralString
+from uuid import UUID
+
+import orjson
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from pgorch.api.models import ENDED
+
+Row = tuple[str, orjson.Fragment]
+
+# One bucket after the other by its index, newest first; the buckets' pages are merged.
+_RUNS: Final[LiteralString] = """
+    select x.run_id::text, to_json(x) from generate_series(0, pgorch.bucket_count() - 1) b(bucket)
+    cross join lateral (
+        select r.run_id, r.graph_id, r.graph, r.version, r.status, r.live_steps, r.initiator, r.priority,
+               r.queue, r.idempotency_key, r.created_at, r.finished_at, r.error
+        from pgorch.run_list r
+        where r.bucket = b.bucket
+          and (%(before)s::uuid is null or r.run_id < %(before)s::uuid)
+          and (%(statuses)s::text[] is null or r.status = any (%(statuses)s::text[]))
+          and (%(graphs)s::uuid[] is null or r.graph_id = any (%(graphs)s::uuid[]))
+          {and_unfinished}
+        order by r.run_id desc limit %(limit)s::int) x
+    order by x.run_id desc limit %(limit)s::int
+"""
+_ALL_RUNS: Final[LiteralString] = _RUNS.replace("{and_unfinished}", "")
+# Lets the small index of unfinished runs serve.
+_UNFINISHED_RUNS: Final[LiteralString] = _RUNS.replace("{and_unfinished}", "and r.finished_at is null")
+
+_GRAPHS_NAMED: Final[LiteralString] = """
+    select coalesce(array_agg(g.id), array[pgorch.find_graph(%(graph)s)])
+    from pgorch.graphs g where g.name = %(graph)s
+"""
+_GRAPHS: Final[LiteralString] = """
+    select x.graph_id::text, to_json(x) from (
+        select g.graph_id, g.name, g.version, g.start_node, g.created_at, g.created_by
+        from pgorch.graph_list g
+        where (%(name)s::text is null or g.name = %(name)s::text)
+          and (%(before)s::uuid is null or g.graph_id < %(before)s::uuid)
+        order by g.graph_id desc limit %(limit)s::int) x
+"""
+_GRAPH: Final[LiteralString] = """
+    select to_json(g) from pgorch.graph_list g where g.graph_id = pgorch.find_graph(%(graph)s)
+"""
+_APPROVALS: Final[LiteralString] = """
+    select x.approval_id::text, to_json(x) from (
+        select a.approval_id, a.run_id, a.graph, a.node, a.title, a.show, a.requested_at, a.initiator
+        from pgorch.waiting_approvals a
+        where (%(after)s::uuid is null or a.approval_id > %(after)s::uuid)
+          and (%(graph)s::text is null or a.graph = %(graph)s::text)
+        order by a.approval_id limit %(limit)s::int) x
+"""
+_RUN_OF_APPROVAL: Final[LiteralString] = """
+    select a.run_id from pgorch.approvals a
+    where a.bucket = pgorch.bucket_of(%(approval_id)s) and a.id = %(approval_id)s
+"""
+_TOOLS: Final[LiteralString] = """
+    select t.name, to_json(x) from pgorch.tool_list t
+    cross join lateral (select t.name, t.description, t.parameters, t.retry,
+                               extract(epoch from t.timeout)::float8 as timeout_seconds,
+                               t.transactional, t.workers) x
+    where t.workers > 0 or not %(served)s
+    order by t.name
+"""
+_WORKERS: Final[LiteralString] = """
+    select x.worker_id::text, to_json(x) from (
+        select w.worker_id, w.name,
+               case when bool_or(w.status = 'alive') then 'alive' else min(w.status) end as status,
+               w.queues, w.tools, w.slots, sum(w.running_steps)::int as running_steps,
+               min(w.started_at) as started_at, max(w.expires_at) as expires_at
+        from pgorch.worker_list w group by w.worker_id, w.name, w.queues, w.tools, w.slots) x
+    order by x.started_at, x.worker_id
+"""
+_QUEUES: Final[LiteralString] = """
+    select x.queue, to_json(x) from (
+        select q.queue, q.tool, sum(q.ready)::int as ready, sum(q.retrying)::int as retrying,
+               min(q.oldest_ready_at) as oldest_ready_at,
+               extract(epoch from max(q.oldest_age))::float8 as oldest_age_seconds,
+               max(q.workers)::int as workers
+        from pgorch.queue_depth q group by q.queue, q.tool) x
+    order by x.queue, x.tool
+"""
+
+
+async def runs(
+    connection: AsyncConnection[TupleRow],
+    *,
+    statuses: Sequence[str],
+    graph: str | None,
+    before: UUID | None,
+    limit: int,
+) -> list[Row]:
+    """Newest first. Raises NotFound if `graph` names none."""
+    graphs = None
+    if graph is not None:
+        row = await (await connection.execute(_GRAPHS_NAMED, {"graph": graph})).fetchone()
+        graphs = row[0] if row else []
+    unfinished = bool(statuses) and not ENDED.intersection(statuses)
+    return await _rows(
+        connection,
+        _UNFINISHED_RUNS if unfinished else _ALL_RUNS,
+        {"statuses": list(statuses) or None, "graphs": graphs, "before": before, "limit": limit},
+    )
+
+
+async def graphs(
+    connection: AsyncConnection[TupleRow], *, name: str | None, before: UUID | None, limit: int
+) -> list[Row]:
+    """Versions of graphs, newest first."""
+    return await _rows(connection, _GRAPHS, {"name": name, "before": before, "limit": limit})
+
+
+async def graph(connection: AsyncConnection[TupleRow], graph: str) -> orjson.Fragment:
+    """One version with its definition. Raises NotFound."""
+    row = await (await connection.execute(_GRAPH, {"graph": graph})).fetchone()
+    assert row is not None
+    fragment: orjson.Fragment = row[0]
+    return fragment
+
+
+async def approvals(
+    connection: AsyncConnection[TupleRow], *, graph: str | None, after: UUID | None, limit: int
+) -> list[Row]:
+    """Open ones, oldest first."""
+    return await _rows(connection, _APPROVALS, {"graph": graph, "after": after, "limit": limit})
+
+
+async def run_of_approval(connection: AsyncConnection[TupleRow], approval_id: UUID) -> UUID | None:
+    row = await (await connection.execute(_RUN_OF_APPROVAL, {"approval_id": approval_id})).fetchone()
+    return row[0] if row else None
+
+
+async def tools(connection: AsyncConnection[TupleRow], *, served: bool) -> list[Row]:
+    """By name; only those that a living worker serves, or all that were ever registered."""
+    return await _rows(connection, _TOOLS, {"served": served})
+
+
+async def workers(connection: AsyncConnection[TupleRow]) -> list[Row]:
+    return await _rows(connection, _WORKERS, {})
+
+
+async def queues(connection: AsyncConnection[TupleRow]) -> list[Row]:
+    return await _rows(connection, _QUEUES, {})
+
+
+def page(noun: str, rows: Sequence[Row], limit: int) -> dict[str, Any]:
+    """The answer for `rows`, of which there is one more than `limit` if another page follows."""
+    shown = rows[:limit]
+    return {noun: fragments(shown), "next_cursor": shown[-1][0] if len(rows) > limit else None}
+
+
+def fragments(rows: Sequence[Row]) -> list[orjson.Fragment]:
+    return [fragment for _, fragment in rows]
+
+
+async def _rows(
+    connection: AsyncConnection[TupleRow], query: LiteralString, parameters: dict[str, Any]
+) -> list[Row]:
+    cursor = await connection.execute(query, parameters)
+    return [(key, fragment) for key, fragment in await cursor.fetchall()]

@@ -1,0 +1,278 @@
+"""What bodies hold and what answers look like: checks requests, and describes both in OpenAPI."""
+
+from typing import Annotated, Any, Literal, get_args
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Json = dict[str, Any]
+Id = Annotated[UUID, Field(strict=False)]
+RunStatus = Literal["running", "awaiting_approval", "waiting", "paused", "completed", "failed", "cancelled"]
+STATUSES: tuple[str, ...] = get_args(RunStatus)
+ENDED = frozenset({"completed", "failed", "cancelled"})
+MOST_RUNS_AT_ONCE = 10_000
+
+
+class Body(BaseModel):
+    """A request's body: members that it does not know are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class RunRequest(Body):
+    """Starts one run, or many of one graph."""
+
+    graph_id: str | None = Field(None, min_length=1, description="Id of a version of a graph.")
+    graph: str | None = Field(
+        None, min_length=1, description="Instead of graph_id: a name (latest version), or name@version."
+    )
+    initial_state: Json | None = Field(None, description="State that the run begins with; {} if left out.")
+    initial_states: list[Json] | None = Field(
+        None,
+        min_length=1,
+        max_length=MOST_RUNS_AT_ONCE,
+        description="Instead of initial_state: starts one run for each, all or none.",
+    )
+    idempotency_key: str | None = Field(None, min_length=1, max_length=200)
+    priority: int = Field(0, ge=-1000, le=1000, description="Higher runs first.")
+    queue: str | None = Field(None, min_length=1, max_length=100)
+
+    @model_validator(mode="after")
+    def _one_graph_one_form(self) -> "RunRequest":
+        if (self.graph_id is None) == (self.graph is None):
+            raise ValueError("name the graph by graph_id or by graph, one of the two")
+        if self.initial_states is not None:
+            if self.initial_state is not None:
+                raise ValueError("give initial_state for one run or initial_states for many, not both")
+            if self.idempotency_key is not None:
+                raise ValueError("an idempotency key names one run, so it does not go with initial_states")
+        return self
+
+
+class DecisionRequest(Body):
+    """Decides an approval."""
+
+    decision: Literal["approved", "rejected"]
+    data: Json | None = Field(None, description="What conditions read as $decision.<field>.")
+    comment: str | None = Field(None, max_length=10_000)
+
+
+class RunDecisionRequest(DecisionRequest):
+    """Decides an open approval of a run."""
+
+    approval_id: Id | None = Field(None, description="Which one, if the run waits for several.")
+
+
+class CancelRequest(Body):
+    """Ends a run."""
+
+    reason: str | None = Field(None, max_length=10_000)
+
+
+class Started(BaseModel):
+    """`run_id` of the one run, or `run_ids` in the order of initial_states."""
+
+    run_id: UUID | None = None
+    run_ids: list[UUID] | None = None
+
+
+class Decided(BaseModel):
+    run_id: UUID
+    approval_id: UUID
+    decision: Literal["approved", "rejected"]
+
+
+class Cancelled(BaseModel):
+    run_id: UUID
+    status: RunStatus
+
+
+class CreatedGraph(BaseModel):
+    """`created` is false if the same content was there already, as this version."""
+
+    graph_id: UUID
+    name: str
+    version: int
+    created: bool
+
+
+class Graph(BaseModel):
+    graph_id: UUID
+    name: str
+    version: int
+    start_node: str
+    created_at: str
+    created_by: str
+    definition: Json
+
+
+class GraphSummary(BaseModel):
+    graph_id: UUID
+    name: str
+    version: int
+    start_node: str
+    created_at: str
+    created_by: str
+
+
+class GraphPage(BaseModel):
+    graphs: list[GraphSummary]
+    next_cursor: str | None
+
+
+class Fault(BaseModel):
+    pointer: str = Field(description="JSON pointer into what was sent.")
+    code: str
+    message: str
+    hint: str | None = None
+
+
+class Validation(BaseModel):
+    valid: bool
+    errors: list[Fault]
+
+
+class LiveStep(BaseModel):
+    node: str
+    kind: Literal["task", "approval", "join"]
+    status: Literal["running", "ready", "retrying", "quarantined", "waiting"]
+    attempt: int
+    ready_at: str
+    started_at: str | None
+    worker_id: UUID | None
+    problem: str | None = Field(description="Why nobody takes it, if that is so.")
+
+
+class Event(BaseModel):
+    """An entry of a run's history. Members that do not apply are left out."""
+
+    seq: int
+    kind: str
+    node: str | None = None
+    attempt: int | None = None
+    at: str
+    started_at: str | None = None
+    actor: str | None = None
+    worker_id: UUID | None = None
+    output: Any = None
+    error: Json | None = None
+
+
+class OpenApproval(BaseModel):
+    approval_id: UUID
+    node: str
+    title: str | None
+    show: Any
+    requested_at: str
+
+
+class Approval(OpenApproval):
+    run_id: UUID
+    graph: str
+    initiator: str
+
+
+class ApprovalPage(BaseModel):
+    approvals: list[Approval]
+    next_cursor: str | None
+
+
+class RunSummary(BaseModel):
+    run_id: UUID
+    graph_id: UUID
+    graph: str
+    version: int
+    status: RunStatus
+    live_steps: int
+    initiator: str
+    priority: int
+    queue: str | None
+    idempotency_key: str | None
+    created_at: str
+    finished_at: str | None
+    error: Json | None
+
+
+class RunPage(BaseModel):
+    runs: list[RunSummary]
+    next_cursor: str | None
+
+
+class Run(BaseModel):
+    run_id: UUID
+    graph_id: UUID
+    graph: str
+    version: int
+    status: RunStatus
+    state: Json
+    input: Json
+    error: Json | None
+    created_at: str
+    finished_at: str | None
+    initiator: str
+    idempotency_key: str | None
+    priority: int
+    queue: str | None
+    current_nodes: list[LiveStep]
+    history: list[Event]
+    approvals: list[OpenApproval]
+
+
+class Tool(BaseModel):
+    name: str
+    description: str
+    parameters: Json = Field(description="JSON Schema of the arguments.")
+    retry: Json | None
+    timeout_seconds: float | None
+    transactional: bool
+    workers: int = Field(description="How many living workers serve it.")
+
+
+class ToolList(BaseModel):
+    tools: list[Tool]
+
+
+class Worker(BaseModel):
+    worker_id: UUID
+    name: str
+    status: Literal["alive", "draining", "lost", "dead"]
+    queues: list[str]
+    tools: list[str]
+    slots: int
+    running_steps: int
+    started_at: str
+    expires_at: str
+
+
+class WorkerList(BaseModel):
+    workers: list[Worker]
+
+
+class Queue(BaseModel):
+    queue: str
+    tool: str
+    ready: int
+    retrying: int
+    oldest_ready_at: str | None
+    oldest_age_seconds: float | None
+    workers: int
+
+
+class QueueList(BaseModel):
+    queues: list[Queue]
+
+
+class Health(BaseModel):
+    status: Literal["ok"]
+
+
+class ProblemDetails(BaseModel):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    hint: str | None = Field(None, description="What to do next.")
+    instance: str | None = None
+    errors: list[Fault] | None = None

@@ -1,0 +1,108 @@
+"""Starting, reading and cancelling runs."""
+
+import time
+from typing import Any, Final
+from uuid import UUID
+
+from starlette.requests import Request
+
+from pgorch.api import listing
+from pgorch.api.bodies import parsed, read_json, read_object
+from pgorch.api.models import ENDED, STATUSES, CancelRequest, RunRequest
+from pgorch.api.parameters import (
+    Parameter,
+    choices,
+    cursor_id,
+    idempotency_key,
+    identifier,
+    page_size,
+    seconds_to_wait,
+)
+from pgorch.api.problems import Problem
+from pgorch.api.services import ACTOR, Services
+from pgorch.api.waiting import WATCH_SECONDS, woken_by_disconnect
+from pgorch.strict_json import MAX_INPUT_BYTES
+
+MOST_BYTES_AT_ONCE: Final = 4 * MAX_INPUT_BYTES
+STATUS: Final = Parameter(
+    "status",
+    "query",
+    "Only runs of these statuses.",
+    {"type": "array", "items": {"type": "string", "enum": list(STATUSES)}},
+    repeatable=True,
+)
+GRAPH: Final = Parameter(
+    "graph", "query", "Only runs of this graph: id, name (all versions) or name@version."
+)
+_AT_REST: Final = ENDED | {"awaiting_approval"}
+
+
+async def start(services: Services, request: Request) -> Any:
+    body = await read_object(request, MOST_BYTES_AT_ONCE)
+    wanted = parsed(RunRequest, body)
+    key = idempotency_key(request, wanted.idempotency_key)
+    graph = wanted.graph_id or wanted.graph or ""
+    options: dict[str, Any] = {"priority": wanted.priority, "queue": wanted.queue, "actor": ACTOR}
+    async with services.queries() as queries:
+        if wanted.initial_states is None:
+            run_id = await queries.start(graph, wanted.initial_state or {}, idempotency_key=key, **options)
+            return {"run_id": run_id}
+        if key is not None:
+            raise Problem(
+                "invalid-value",
+                "An idempotency key names one run, so it does not go with initial_states.",
+                hint="Start the runs one by one, each with a key, or leave it out.",
+            )
+        return {"run_ids": await queries.start_many(graph, wanted.initial_states, **options)}
+
+
+async def show(services: Services, request: Request) -> Any:
+    run_id = identifier(request, "run_id", "run")
+    seconds = seconds_to_wait(request)
+    if seconds:
+        await _wait_for_rest(services, request, run_id, seconds)
+    async with services.queries() as queries:
+        return await queries.run_document(run_id)
+
+
+async def show_state(services: Services, request: Request) -> Any:
+    run_id = identifier(request, "run_id", "run")
+    async with services.queries() as queries:
+        return await queries.run_state(run_id)
+
+
+async def list_(services: Services, request: Request) -> Any:
+    limit = page_size(request)
+    async with services.connections.borrow() as connection:
+        rows = await listing.runs(
+            connection,
+            statuses=choices(request, STATUS),
+            graph=request.query_params.get("graph"),
+            before=cursor_id(request),
+            limit=limit + 1,
+        )
+    return listing.page("runs", rows, limit)
+
+
+async def cancel(services: Services, request: Request) -> Any:
+    run_id = identifier(request, "run_id", "run")
+    body = await read_json(request, optional=True)
+    wanted = parsed(CancelRequest, {} if body is None else body)
+    async with services.queries() as queries:
+        status = await queries.cancel(run_id, reason=wanted.reason, actor=ACTOR)
+    return {"run_id": run_id, "status": status}
+
+
+async def _wait_for_rest(services: Services, request: Request, run_id: UUID, seconds: int) -> None:
+    """Until the run has ended or awaits an approval, time is over, the client is gone or the process ends."""
+    deadline = time.monotonic() + seconds
+    with services.changes.waiter(run_id) as waiter:
+        async with woken_by_disconnect(request, waiter) as gone:
+            while True:
+                # Watched before it is looked at, so that no change falls in between.
+                async with services.queries() as queries:
+                    waiter.last_seen = await queries.watch_run(run_id, WATCH_SECONDS)
+                remaining = deadline - time.monotonic()
+                if waiter.last_seen[0] in _AT_REST or remaining <= 0 or waiter.stopping or gone.done():
+                    return
+                await waiter.wait(min(remaining, WATCH_SECONDS / 3))

@@ -1,0 +1,60 @@
+"""Serving the API with uvicorn."""
+
+import socket
+from collections.abc import Collection
+from typing import Any, Final
+
+import uvicorn
+from starlette.applications import Starlette
+
+from pgorch.api.app import create_app
+from pgorch.api.connections import SIZE
+
+SHUTDOWN_SECONDS: Final = 10
+_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
+
+
+class _Server(uvicorn.Server):
+    """Tells the application before it waits for open answers: streams would never end by themselves."""
+
+    def __init__(self, config: uvicorn.Config, app: Starlette) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.state.release()
+        await super().shutdown(sockets)
+
+
+def build_server(
+    dsn: str,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    *,
+    connections: int = SIZE,
+    allowed_hosts: Collection[str] | None = None,
+    **options: Any,
+) -> uvicorn.Server:
+    """A server that is ready to run: `server.run()`, or `await server.serve()` inside a loop.
+
+    On a loopback address it answers to the names of this machine only, so that no web page can reach it under
+    a name of its own; elsewhere, to `allowed_hosts`, or to any name. `options` go to uvicorn.
+    """
+    if allowed_hosts is None and host in _LOOPBACK:
+        allowed_hosts = _LOOPBACK
+    app = create_app(dsn, connections=connections, allowed_hosts=allowed_hosts)
+    settings: dict[str, Any] = {
+        "log_level": "warning",
+        "access_log": False,
+        "proxy_headers": False,
+        "server_header": False,
+        "timeout_graceful_shutdown": SHUTDOWN_SECONDS,
+        "h11_max_incomplete_event_size": 64 * 1024,
+        **options,
+    }
+    return _Server(uvicorn.Config(app, host=host, port=port, **settings), app)
+
+
+def serve(dsn: str, host: str = "127.0.0.1", port: int = 8000, **options: Any) -> None:
+    """Serves the API until SIGTERM or SIGINT, then ends the requests under way. Options: `build_server`."""
+    build_server(dsn, host, port, **options).run()

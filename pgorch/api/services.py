@@ -1,0 +1,36 @@
+"""What handlers share in one process. None of it is state: another process can answer the next request."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from pgorch.api.connections import SIZE, WAIT_SECONDS, Connections
+from pgorch.api.waiting import RunChanges
+from pgorch.database.queries import Queries
+
+# Who starts and decides, as history has it, until requests carry who they are from.
+ACTOR: Final = "api"
+
+
+class Services:
+    """The connections and the listener of one API process."""
+
+    def __init__(
+        self, dsn: str, connections: int = SIZE, connection_wait_seconds: float = WAIT_SECONDS
+    ) -> None:
+        self.dsn = dsn
+        self.connections = Connections(dsn, connections, connection_wait_seconds)
+        self.changes = RunChanges(dsn, self.connections)
+
+    async def open(self) -> None:
+        self.changes.start()
+
+    async def close(self) -> None:
+        await self.changes.stop()
+        await self.connections.close()
+
+    @asynccontextmanager
+    async def queries(self) -> AsyncIterator[Queries]:
+        """The functions of pgorch on a connection of the pool, each call a transaction of its own."""
+        async with self.connections.borrow() as connection:
+            yield Queries(connection)
