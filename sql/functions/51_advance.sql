@@ -13,7 +13,6 @@ create or replace function pgorch.advance(
     language plpgsql
     set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_bitmapscan = off
     as $$
-#variable_conflict use_column
 declare
     v_now constant timestamptz := pgorch.clock_now();
     v_token constant uuid := pgorch._new_lease_token();

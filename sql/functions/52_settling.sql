@@ -6,7 +6,6 @@ create or replace function pgorch._settle(
     returns table (step_id bigint, lease_token uuid, message text, delay_seconds double precision)
     language plpgsql
     as $$
-#variable_conflict use_column
 declare
     v_run pgorch.runs;
     v_step pgorch.steps;

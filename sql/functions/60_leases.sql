@@ -31,7 +31,6 @@ create or replace function pgorch.beat(p_bucket integer, p_worker_id uuid, p_lea
     language plpgsql
     set enable_seqscan = off
     as $$
-#variable_conflict use_column
 declare
     v_now constant timestamptz := pgorch.clock_now();
     v_lease record;

@@ -65,7 +65,6 @@ create or replace function pgorch.run_events(p_run_id uuid, p_after integer defa
     returns table (seq integer, event jsonb)
     language plpgsql stable
     as $$
-#variable_conflict use_column
 declare
     v_bucket constant integer := pgorch.bucket_of(p_run_id);
 begin
@@ -81,7 +80,6 @@ create or replace function pgorch.watch_run(p_run_id uuid, p_seconds integer def
     returns table (status text, seq integer)
     language plpgsql
     as $$
-#variable_conflict use_column
 declare
     v_bucket constant integer := pgorch.bucket_of(p_run_id);
     v_now constant timestamptz := pgorch.clock_now();
