@@ -1,7 +1,7 @@
 """The calls of a worker: taking and handing in steps, its lease, and what it holds.
 
-`advance` is the hot path, so it is written for speed: arrays travel as text, and the JSON of a step stays text
-until the step is begun.
+`advance` is the hot path, so it is written for speed: arrays travel as text, and the JSON of a step stays
+text until the step is begun.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ _ADVANCE: LiteralString = (
     "p_asleep => %s::boolean) a"
 )
 _ADVANCE_ALL: LiteralString = (
-    "select a.kind, a.step_id, a.lease_token, a.run_id, a.node, a.tool, a.attempt, a.born, a.timeout_seconds, "
-    "a.input, a.state, a.message, a.delay_seconds from " + _ADVANCE
+    "select a.kind, a.step_id, a.lease_token, a.run_id, a.node, a.tool, a.attempt, a.born, "
+    "a.timeout_seconds, a.input, a.state, a.message, a.delay_seconds from " + _ADVANCE
 )
 _ADVANCE_VERDICT: LiteralString = "select a.message from " + _ADVANCE + " where a.kind = 'refused'"
 _ENLIST: LiteralString = (
@@ -30,8 +30,8 @@ _ENLIST: LiteralString = (
     "p_marker => %s::bigint)"
 )
 _BEAT: LiteralString = (
-    "select b.alive, b.work_waiting, b.revoked from pgorch.beat(p_bucket => %s::int, p_worker_id => %s::uuid, "
-    "p_lease_seconds => %s::float8) b"
+    "select b.alive, b.work_waiting, b.revoked from pgorch.beat(p_bucket => %s::int, "
+    "p_worker_id => %s::uuid, p_lease_seconds => %s::float8) b"
 )
 _HELD: LiteralString = (
     "select s.id, s.lease_token from pgorch.steps s where s.bucket = %s::int and s.worker_id = %s::uuid"

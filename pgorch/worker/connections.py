@@ -1,0 +1,78 @@
+"""Connections of a worker, with deadlines, so that a database that is gone without a word is noticed."""
+
+import contextlib
+import os
+import random
+import socket
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection, Connection
+
+from pgorch.database.connection import connect, connect_sync
+
+
+async def open_async(dsn: str, *, purpose: str, statement_seconds: float) -> AsyncConnection[Any]:
+    """A connection whose statements end after `statement_seconds`, and wait for locks half as long."""
+    connection: AsyncConnection[Any] = await connect(dsn, application_name=f"pgorch worker {purpose}")
+    try:
+        row = await (await connection.execute("select pg_backend_pid()", prepare=False)).fetchone()
+        if is_session(connection, row):
+            await connection.execute(_timeouts(statement_seconds))
+            connection.prepare_threshold = 0
+        else:
+            connection.prepare_threshold = None
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
+
+
+def open_sync(dsn: str, *, purpose: str, statement_seconds: float) -> Connection[Any]:
+    """Like `open_async`."""
+    connection: Connection[Any] = connect_sync(dsn, application_name=f"pgorch worker {purpose}")
+    try:
+        row = connection.execute("select pg_backend_pid()", prepare=False).fetchone()
+        if is_session(connection, row):
+            connection.execute(_timeouts(statement_seconds))
+            connection.prepare_threshold = 0
+        else:
+            connection.prepare_threshold = None
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def is_session(connection: AsyncConnection[Any] | Connection[Any], row: Any) -> bool:
+    """Are we alone in the session? `row` is what pg_backend_pid() says; a pooler, which lends us sessions of
+    its own, told us another process id. What is set or prepared in those is met by others."""
+    return row is not None and row[0] == connection.info.backend_pid
+
+
+def cut(connection: AsyncConnection[Any] | Connection[Any] | None) -> None:
+    """Ends a connection from outside: whoever waits for an answer gets an error now. Safe from any thread."""
+    if connection is None or connection.closed:
+        return
+    # Through a duplicate, because the descriptor itself belongs to libpq.
+    with (
+        contextlib.suppress(OSError, psycopg.Error),
+        socket.socket(fileno=os.dup(connection.fileno())) as wire,
+    ):
+        wire.shutdown(socket.SHUT_RDWR)
+
+
+def pause_seconds(failures: int) -> float:
+    """How long to wait before connecting again: at once the first time, then longer and longer, jittered so
+    that not all workers come at once."""
+    if failures <= 1:
+        return 0.05 * random.random()
+    return float(min(0.1 * 2.0 ** min(failures - 1, 10), 3.0) * random.uniform(0.5, 1.0))
+
+
+def _timeouts(statement_seconds: float) -> bytes:
+    milliseconds = int(statement_seconds * 1000)
+    return (
+        f"set statement_timeout = {milliseconds}; set lock_timeout = {milliseconds // 2}; "
+        f"set idle_in_transaction_session_timeout = {milliseconds}"
+    ).encode()

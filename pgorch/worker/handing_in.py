@@ -1,0 +1,190 @@
+"""Hands in results in batches, and takes the next steps with the same call.
+
+While one call is under way results pile up and form the next batch. A result is kept until the engine has
+answered: one that it has already, or that comes too late, it refuses.
+"""
+
+import asyncio
+import itertools
+import logging
+import random
+from collections import deque
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import psycopg
+from psycopg import AsyncConnection
+
+from pgorch.database.translation import is_transient
+from pgorch.database.worker_queries import Advanced, Result, advance
+from pgorch.worker import outcomes
+from pgorch.worker.bell import Bell
+from pgorch.worker.connections import cut
+
+log = logging.getLogger("pgorch.worker")
+
+_MOST = 200
+_TRIES = 4
+
+
+class Answer(NamedTuple):
+    """What one call came to: how many results it handed in, how many steps it asked for, and the rows."""
+
+    handed: int
+    want: int
+    rows: list[Advanced]
+
+
+class HandingIn:
+    """The results of this worker that the engine has not taken yet."""
+
+    def __init__(self, buckets: int, bell: Bell, answer_seconds: float) -> None:
+        self._bell = bell
+        self._answer_seconds = answer_seconds
+        self._waiting: list[deque[Result]] = [deque() for _ in range(buckets)]
+        # Results with which a whole batch was refused: each goes alone, so that it holds up no other.
+        self._alone: deque[Result] = deque()
+        self._later: dict[Result, asyncio.TimerHandle] = {}
+        self._turn = 0
+
+    def __len__(self) -> int:
+        """How many results wait, those that are put off included."""
+        return sum(map(len, self._waiting)) + len(self._alone) + len(self._later)
+
+    def put(self, result: Result) -> None:
+        self._waiting[result.bucket].append(result)
+        self._bell.ring()
+
+    def forget(self) -> None:
+        """Drops everything: the lease under which it was done is over."""
+        for waiting in self._waiting:
+            waiting.clear()
+        self._alone.clear()
+        for timer in self._later.values():
+            timer.cancel()
+        self._later.clear()
+
+    def has(self, step_id: int, lease_token: str) -> bool:
+        """Does a result of this step wait?"""
+        everywhere = itertools.chain(self._alone, self._later, *self._waiting)
+        return any(result.step_id == step_id and result.lease_token == lease_token for result in everywhere)
+
+    def next_bucket(self) -> int | None:
+        """A bucket with results that can be handed in now, each in turn."""
+        for _ in range(len(self._waiting)):
+            self._turn = (self._turn + 1) % len(self._waiting)
+            if self._waiting[self._turn]:
+                return self._turn
+        return self._alone[0].bucket if self._alone else None
+
+    async def advance(
+        self,
+        connection: AsyncConnection[Any],
+        worker_id: UUID,
+        bucket: int,
+        free: int,
+        *,
+        asleep: bool = False,
+    ) -> Answer:
+        """Hands in what waits in a bucket and takes steps for `free` slots and those that become free by it;
+        none if `free` is negative.
+
+        Raises psycopg.Error if the connection was lost: then the results wait again.
+        """
+        batch = self._take(bucket)
+        want = 0 if free < 0 else min(_MOST, free + len(batch))
+        try:
+            rows = await self._call(connection, worker_id, bucket, batch, want, asleep)
+            return Answer(len(batch), want, rows)
+        except asyncio.CancelledError:
+            self._put_back(batch)
+            raise
+        except psycopg.Error as problem:
+            if connection.closed:
+                self._put_back(batch)
+                raise
+            log.warning("a batch of %d results was not taken: %s", len(batch), problem)
+        rows = []
+        for index, result in enumerate(batch):
+            try:
+                rows += await self._hand_in_alone(connection, worker_id, result)
+            except BaseException:
+                self._put_back(batch[index:])
+                raise
+        return Answer(len(batch), 0, rows)
+
+    def _take(self, bucket: int) -> list[Result]:
+        waiting = self._waiting[bucket]
+        if waiting:
+            return [waiting.popleft() for _ in range(min(_MOST, len(waiting)))]
+        if self._alone and self._alone[0].bucket == bucket:
+            return [self._alone.popleft()]
+        return []
+
+    def _put_back(self, batch: list[Result]) -> None:
+        for result in reversed(batch):
+            self._waiting[result.bucket].appendleft(result)
+
+    async def _call(
+        self,
+        connection: AsyncConnection[Any],
+        worker_id: UUID,
+        bucket: int,
+        batch: list[Result],
+        want: int,
+        asleep: bool,
+    ) -> list[Advanced]:
+        """One call, made again while the engine says that it may succeed the next time."""
+        timer = asyncio.get_running_loop().call_later(self._answer_seconds, self._give_up, connection)
+        try:
+            for tried in range(1, _TRIES + 1):
+                try:
+                    return await advance(connection, bucket, worker_id, batch, want, asleep)
+                except psycopg.Error as problem:
+                    again = problem.sqlstate in ("40001", "40P01") and tried < _TRIES
+                    if connection.closed or not again:
+                        raise
+                await asyncio.sleep(random.uniform(0, 0.01 * 2**tried))
+            raise AssertionError("the last try returns or raises")
+        finally:
+            timer.cancel()
+
+    async def _hand_in_alone(
+        self, connection: AsyncConnection[Any], worker_id: UUID, result: Result
+    ) -> list[Advanced]:
+        """Finds out which result of a batch it was, and hands that one in as an error."""
+        try:
+            return await self._call(connection, worker_id, result.bucket, [result], 0, False)
+        except psycopg.Error as problem:
+            if connection.closed:
+                raise
+            said = problem.diag.message_primary or str(problem)
+            if is_transient(problem):
+                self._put_off(result, random.uniform(0.2, 1.0), said)
+                return []
+        outcome = outcomes.error("ResultRefused", said, retryable=False)
+        refused = result._replace(outcome=outcome.kind, output=outcome.output)
+        try:
+            return await self._call(connection, worker_id, result.bucket, [refused], 0, False)
+        except psycopg.Error as problem:
+            if connection.closed:
+                raise
+            self._put_off(result, 10.0, str(problem))
+            return []
+
+    def _put_off(self, result: Result, seconds: float, why: str) -> None:
+        log.warning(
+            "the result of step %s was not taken (%s); it is handed in again in %.1f s",
+            result.step_id, why, seconds, extra={"step_id": result.step_id},
+        )  # fmt: skip
+        loop = asyncio.get_running_loop()
+        self._later[result] = loop.call_later(seconds, self._hand_in_again, result)
+
+    def _hand_in_again(self, result: Result) -> None:
+        del self._later[result]
+        self._alone.append(result)
+        self._bell.ring()
+
+    def _give_up(self, connection: AsyncConnection[Any]) -> None:
+        log.warning("the database has not answered for %g s; it is given up", self._answer_seconds)
+        cut(connection)

@@ -1,0 +1,63 @@
+"""Listens for the notifications that tell a sleeping worker to look. They carry no truth: polling finds what
+they miss."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+
+from pgorch.errors import PgorchError
+from pgorch.worker.connections import cut, open_async, pause_seconds
+from pgorch.worker.identity import Timing
+
+log = logging.getLogger("pgorch.worker")
+
+_CHECK_SECONDS = 15.0
+
+
+class Listening:
+    """Keeps a connection that listens, and calls `look(bucket)` for each notification; `look(None)` when some
+    may have been missed."""
+
+    def __init__(self, dsn: str, look: Callable[[int | None], None], timing: Timing) -> None:
+        self._dsn = dsn
+        self._look = look
+        self._timing = timing
+
+    async def run(self) -> None:
+        failures = 0
+        while True:
+            connection: AsyncConnection[Any] | None = None
+            try:
+                connection = await open_async(
+                    self._dsn, purpose="listener", statement_seconds=self._timing.answer
+                )
+                if connection.prepare_threshold is None:
+                    log.info("behind a pooler nothing is heard: work is found by looking for it")
+                    return
+                await connection.execute("listen pgorch_work", prepare=False)
+                failures = 0
+                # First listen, then look: what came in between is found by the look.
+                self._look(None)
+                await self._listen(connection)
+            except (psycopg.Error, PgorchError, OSError) as problem:
+                failures += 1
+                log.warning("the listening connection was lost: %s", str(problem).strip())
+                await asyncio.sleep(pause_seconds(failures))
+            finally:
+                if connection is not None:
+                    await connection.close()
+
+    async def _listen(self, connection: AsyncConnection[Any]) -> None:
+        while True:
+            async for notification in connection.notifies(timeout=_CHECK_SECONDS):
+                self._look(int(notification.payload) if notification.payload.isdigit() else None)
+            # A connection that broke without a word looks like one on which nothing happens: ask.
+            timer = asyncio.get_running_loop().call_later(self._timing.answer, cut, connection)
+            try:
+                await connection.execute("select 1")
+            finally:
+                timer.cancel()

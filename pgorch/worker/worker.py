@@ -1,0 +1,170 @@
+"""The worker: claims steps, performs them, hands in what came of them, until it is told to stop."""
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import psycopg
+
+from pgorch.database.migrations import check_schema_async
+from pgorch.database.translation import is_transient, translated
+from pgorch.database.worker_queries import bucket_count, maintain, register_tools
+from pgorch.errors import ConfigError, PgorchError
+from pgorch.tool import Tool
+from pgorch.worker.connections import open_async, pause_seconds
+from pgorch.worker.identity import Timing, default_name
+from pgorch.worker.lease import Lease, Listeners, Listing
+from pgorch.worker.listening import Listening
+from pgorch.worker.stall import Stall
+from pgorch.worker.stopping import on_signals
+from pgorch.worker.transactions import Transactions
+from pgorch.worker.working import Working
+
+log = logging.getLogger("pgorch.worker")
+
+_START_SECONDS = 30.0
+_LOOK_SECONDS = 0.25
+_MAINTAIN_SECONDS = 3600.0
+
+
+class Worker:
+    """Performs the steps that `registry` has the tools for, on `queues`, at most `slots` at once.
+
+        await Worker(dsn, registry).run()
+
+    Several may run on one database, and in one process. `name` is for people; it need not be unique.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        registry: Mapping[str, Tool],
+        queues: Iterable[str] = ("default",),
+        slots: int = 100,
+        name: str | None = None,
+        *,
+        timing: Timing | None = None,
+    ) -> None:
+        if slots < 1:
+            raise ConfigError(f"A worker needs at least one slot, but {slots} were given.")
+        self.name = name or default_name()
+        self._dsn = dsn
+        self._registry = registry
+        self._queues = tuple(queues)
+        self._slots = slots
+        self._timing = timing or Timing()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._working: Working | None = None
+        self._to_drain = False
+
+    def drain(self) -> None:
+        """Makes `run` end: claims nothing more, gives back what has not begun, waits for the rest. May be
+        called from any thread, and before `run`."""
+        self._to_drain = True
+        if self._working is not None:
+            self._soon(self._working.drain)
+
+    async def run(self) -> None:
+        """Works until drained, by `drain` or SIGTERM.
+
+        Raises DatabaseUnavailable if the database cannot be reached at the start, SchemaMismatch, NotAllowed,
+        InvalidValue. Later on, a database that is away is waited for.
+        """
+        self._loop = asyncio.get_running_loop()
+        buckets = await self._introduce()
+        transactions = Transactions(self._dsn)
+        self._working = Working(
+            self._dsn, self._registry, slots=self._slots, buckets=buckets, transactions=transactions,
+            timing=self._timing,
+        )  # fmt: skip
+        lease = Lease(self._dsn, self._listing(buckets), self._listeners(self._working), self._timing)
+        stall = Stall(self._timing)
+        beside = [
+            asyncio.create_task(Listening(self._dsn, self._working.look, self._timing).run()),
+            asyncio.create_task(self._watch(lease)),
+            asyncio.create_task(self._maintain()),
+        ]
+        try:
+            await self._open(transactions)
+            stall.start()
+            lease.start()
+            if self._to_drain:
+                self._working.drain()
+            with on_signals(self.drain):
+                await self._working.run(lease)
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+            await asyncio.to_thread(lease.stop)
+            await transactions.close()
+            stall.stop()
+            log.info("worker %s has ended", self.name)
+
+    async def _introduce(self) -> int:
+        """Checks the schema and makes the tools known. Returns the number of buckets."""
+        deadline, failures = time.monotonic() + _START_SECONDS, 0
+        while True:
+            try:
+                with translated():
+                    return await self._introduce_once()
+            except (psycopg.Error, PgorchError) as problem:
+                # A worker is often started together with its database.
+                if not is_transient(problem) or time.monotonic() > deadline or self._to_drain:
+                    raise
+                failures += 1
+                log.warning("the database cannot be reached yet: %s", problem)
+                await asyncio.sleep(pause_seconds(failures))
+
+    async def _introduce_once(self) -> int:
+        connection = await open_async(self._dsn, purpose="start", statement_seconds=self._timing.answer)
+        async with connection:
+            await check_schema_async(connection)
+            definitions = [self._registry[name].definition() for name in sorted(self._registry)]
+            await register_tools(connection, definitions)
+            return await bucket_count(connection)
+
+    async def _open(self, transactions: Transactions) -> None:
+        transactional = [tool for tool in self._registry.values() if tool.transactional]
+        await transactions.open(
+            sync_tools=any(not tool.is_async for tool in transactional),
+            async_tools=any(tool.is_async for tool in transactional),
+        )
+
+    def _listing(self, buckets: int) -> Listing:
+        return Listing(self.name, self._queues, tuple(sorted(self._registry)), self._slots, buckets)
+
+    def _listeners(self, working: Working) -> Listeners:
+        """The lease speaks from a thread of its own; what it says is taken up in the event loop's."""
+        return Listeners(
+            held=lambda: self._soon(working.begin_anew),
+            lost=lambda why: self._soon(working.drop_all, why),
+            revoked=lambda step_ids: self._soon(working.stop_steps, step_ids),
+            work_waiting=lambda bucket: self._soon(working.look, bucket),
+            failed=lambda problem: self._soon(working.fail, problem),
+        )
+
+    def _soon(self, call: Callable[..., Any], *arguments: Any) -> None:
+        # Without a loop there is nothing to tell yet; with a closed one, nobody any more.
+        with contextlib.suppress(RuntimeError):
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(call, *arguments)
+
+    async def _watch(self, lease: Lease) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            lease.look()
+
+    async def _maintain(self) -> None:
+        while True:
+            await asyncio.sleep(_MAINTAIN_SECONDS * random.uniform(0.9, 1.1))
+            try:
+                connection = await open_async(self._dsn, purpose="maintenance", statement_seconds=60)
+                async with connection:
+                    await maintain(connection)
+            except (psycopg.Error, PgorchError) as problem:
+                log.warning("maintenance failed and is tried again in an hour: %s", problem)
