@@ -1,8 +1,14 @@
 -- Small values of a graph's definition: errors, near names, intervals, retry policies.
 
-create or replace function pgorch._graph_error(p_path text, p_code text, p_message text, p_hint text default '') returns jsonb
+create or replace function pgorch._graph_error(
+    p_path text, p_code text, p_message text, p_hint text default '', p_wrong text default null, p_right jsonb default null) returns jsonb
     language sql immutable parallel safe
-    as $$ select jsonb_build_object('path', p_path, 'code', p_code, 'message', p_message, 'hint', p_hint) $$;
+    as $$
+    select jsonb_build_object('path', p_path, 'code', p_code, 'message', p_message, 'hint', p_hint)
+           || case when p_wrong is null then '{}'::jsonb else jsonb_build_object('wrong', p_wrong, 'right', p_right) end
+    $$;
+comment on function pgorch._graph_error(text, text, text, text, text, jsonb) is
+    'One error of a definition. For a wrong name, `right` are the names that it may have been meant for, or "nodes" or "functions"; _with_near_names() turns them into the hint.';
 
 create or replace function pgorch._pointer(p_parent text, p_key text) returns text
     language sql immutable parallel safe
@@ -71,7 +77,7 @@ create or replace function pgorch._near_names(p_name text, p_names text[]) retur
     as $$
     -- Only the 300 likeliest are measured, so that a misspelt name in a large graph costs milliseconds.
     with likely as (
-        select c.name, greatest(1, least(3, length(p_name) / 3)) as most
+        select c.name, least(3, length(p_name) / 2) as most
         from (select distinct n.name from unnest(p_names) n(name)) c
         where length(p_name) between 1 and 200 and length(c.name) between 1 and 200
           and (abs(length(c.name) - length(p_name)) <= 3 or strpos(lower(c.name), lower(p_name)) > 0 or strpos(lower(p_name), lower(c.name)) > 0)
@@ -87,7 +93,8 @@ create or replace function pgorch._near_names(p_name text, p_names text[]) retur
         order by d.distance, l.name
         limit 3
     )
-    select 'Did you mean ' || string_agg(pgorch._quoted(n.name), ' or ' order by n.distance, n.name) || '?' from near n
+    select 'Did you mean ' || string_agg(pgorch._quoted(n.name), ' or ' order by n.distance, n.name) || '?'
+    from near n where n.distance = (select min(b.distance) from near b)
     $$;
 comment on function pgorch._near_names(text, text[]) is 'A hint that names up to three similar names; null if none is similar.';
 

@@ -12,27 +12,56 @@ end
 $$;
 comment on function pgorch._path_fault(text) is 'Why a text is no path; null: it is one.';
 
-create or replace function pgorch._fault_position(p_text text, p_fault text) returns integer
+create or replace function pgorch._path_or_null(p_text text) returns jsonpath
+    language plpgsql immutable strict
+    as $$
+begin
+    return p_text::jsonpath;
+exception when others then
+    return null;
+end
+$$;
+
+create or replace function pgorch._fault_place(p_text text, p_fault text, out place integer, out near text)
     language plpgsql immutable strict
     as $$
 declare
     v_end integer := length(p_text);
-    v_token constant text := coalesce((regexp_match(p_fault, 'at or near "(.*)" of jsonpath input'))[1], '');
 begin
+    near := (regexp_match(p_fault, 'at or near "(.*)" of jsonpath input'))[1];
     if p_fault ~ 'at end of jsonpath input' then
-        return length(p_text) + 1;
-    elsif v_token = '' then
-        return null;
+        -- What is in single quotes was read as a word, and missed only at the end.
+        near := (regexp_match(p_text, '^((?:[^"'']|"(?:[^"\\]|\\.)*")*)'''))[1];
+        place := length(coalesce(near, p_text)) + 1;
+        near := case when near is not null then '''' end;
+    elsif near <> '' then
+        -- Postgres names the token but not its place: it ends where the shortest beginning with the same fault ends.
+        while v_end > 1 and pgorch._path_fault(left(p_text, v_end - 1)) = p_fault loop
+            v_end := v_end - 1;
+        end loop;
+        -- A word is complete, and its fault seen, at the blank behind it.
+        if near ~ '^[[:space:]]+$' then
+            near := (regexp_match(left(p_text, v_end), '([^[:space:]]+)[[:space:]]*$'))[1];
+            near := coalesce((regexp_match(near, '[[:alnum:]_]+$'))[1], near);
+            v_end := length(rtrim(left(p_text, v_end), E' \t\n\r'));
+        end if;
+        if substr(p_text, v_end - length(near) + 1, length(near)) = near then
+            place := v_end - length(near) + 1;
+        end if;
     end if;
-    -- Postgres names the token but not its place: it ends where the shortest beginning with the same fault ends.
-    while v_end > 1 and pgorch._path_fault(left(p_text, v_end - 1)) = p_fault loop
-        v_end := v_end - 1;
-    end loop;
-    return case when substr(p_text, v_end - length(v_token) + 1, length(v_token)) = v_token
-                then v_end - length(v_token) + 1 end;
 end
 $$;
-comment on function pgorch._fault_position(text, text) is 'The character, from 1, at which a path stops making sense; null where that cannot be said.';
+comment on function pgorch._fault_place(text, text) is 'The character, from 1, at which a path stops making sense, and what stands there; null where that cannot be said.';
+
+create or replace function pgorch._fault_message(p_what text, p_text text, p_fault text) returns text
+    language sql immutable
+    as $$
+    select format('%s %s is not understood', p_what, pgorch._quoted(p_text))
+           || case when f.place > length(p_text) then format(' at character %s: something is missing at its end', f.place)
+                   when f.place is not null then format(' at character %s, near %s', f.place, pgorch._quoted(f.near))
+                   else ': ' || p_fault end
+    from pgorch._fault_place(p_text, p_fault) f
+    $$;
 
 create or replace function pgorch._without_strings(p_path text) returns text
     language sql immutable parallel safe
@@ -51,7 +80,7 @@ create or replace function pgorch._path_hint(p_text text) returns text
         when b.bare ~ '\y(True|False|None|undefined)\y' then 'Constants are true, false and null.'
         when b.bare !~ '\$' and b.bare ~ '[[:alpha:]_]' then 'The state is $: write $.quality, not quality.'
         when b.bare ~ '\y(in|between)\y' then 'Write the comparisons out: $.a >= 1 && $.a <= 9, or $.a == "x" || $.a == "y".'
-        else 'A condition is a SQL/JSON path predicate such as $.score >= 0.8 && $.status == "done".'
+        else 'Conditions and templates are SQL/JSON paths: $.score >= 0.8 && $.status == "done", ${$.items[0].name}.'
     end
     from (select pgorch._without_strings(p_text) as bare) b
     $$;
@@ -106,3 +135,71 @@ exception when others then
 end
 $$;
 comment on function pgorch._is_predicate(jsonpath) is 'Is the result of a path always true, false or unknown? A plain path finds a value instead, and nothing in an empty document.';
+
+create or replace function pgorch._root_problem(p_root text, p_outcome text, p_type text) returns text
+    language sql immutable
+    as $$
+    -- p_outcome and p_type are those of an edge and its source; in templates they are null.
+    select case
+        when p_root in ('input', 'nodes', 'run') then null
+        when p_root in ('item', 'index') then format('$%s is not supported by this version of pgorch', p_root)
+        when p_root = 'error' and p_outcome is null then '$error is known to the edges out of the failed node only'
+        when p_root = 'error' and p_outcome not in ('error', 'always') then '$error is known on edges with "on": "error" or "always" only'
+        when p_root = 'decision' and p_outcome is null then '$decision is known to the edges out of the approval only'
+        when p_root = 'decision' and p_type <> 'approval' then '$decision is known on edges out of an approval only'
+        when p_root = 'decision' and p_outcome = 'error' then '$decision is not known after an error'
+        when p_root not in ('error', 'decision') then format('$%s is no root', p_root)
+    end
+    $$;
+comment on function pgorch._root_problem(text, text, text) is 'Why a path may not read a variable; null: it may.';
+
+create or replace function pgorch._path_errors(p_text text, p_path text, p_code text, p_outcome text, p_type text) returns setof jsonb
+    language plpgsql immutable
+    as $$
+declare
+    v_what constant text := case when p_code = 'bad_condition' then 'the condition' else 'the path' end;
+    v_fault text := pgorch._path_limits(p_text);
+    v_root text;
+begin
+    if v_fault is not null then
+        return next pgorch._graph_error(p_path, p_code, format('%s %s %s', v_what, pgorch._quoted(p_text), v_fault),
+            'Split it over several edges, or compute the value in a step.');
+        return;
+    end if;
+    v_fault := pgorch._path_fault(p_text);
+    if v_fault is not null then
+        return next pgorch._graph_error(p_path, p_code, pgorch._fault_message(v_what, p_text, v_fault),
+            pgorch._path_hint(p_text));
+        return;
+    end if;
+    foreach v_root in array coalesce(pgorch._path_roots(p_text::jsonpath), '{}') loop
+        v_fault := pgorch._root_problem(v_root, p_outcome, p_type);
+        if v_fault is null then
+            continue;
+        elsif v_root in ('item', 'index') then
+            return next pgorch._graph_error(p_path, 'not_supported_yet', v_fault, 'It comes with nodes of type map.');
+        elsif v_root in ('error', 'decision') then
+            return next pgorch._graph_error(p_path, 'unknown_root', v_fault,
+                format('Elsewhere read it from $nodes.<id>.%s.', case v_root when 'error' then 'error' else 'output' end));
+        else
+            return next pgorch._graph_error(p_path, 'unknown_root', v_fault,
+                format('Roots are $ (the state), $input, $nodes, $run, $error and $decision; a key of the state is $.%s.', v_root),
+                '$' || v_root, '["$input", "$nodes", "$run", "$error", "$decision"]');
+        end if;
+    end loop;
+end
+$$;
+comment on function pgorch._path_errors(text, text, text, text, text) is 'Errors of one path: its limits, its syntax with the place of the mistake, and its roots.';
+
+create or replace function pgorch._condition_errors(p_text text, p_path text, p_outcome text, p_type text) returns setof jsonb
+    language plpgsql immutable
+    as $$
+begin
+    return query select e from pgorch._path_errors(p_text, p_path, 'bad_condition', p_outcome, p_type) e;
+    if not found and not pgorch._is_predicate(p_text::jsonpath) then
+        return next pgorch._graph_error(p_path, 'not_a_predicate',
+            format('the condition %s finds a value and is neither true nor false', pgorch._quoted(p_text)),
+            'Compare it, as in $.done == true, or ask whether it is there: exists($.done).');
+    end if;
+end
+$$;

@@ -33,11 +33,34 @@ end
 $$;
 comment on function pgorch._template_paths(jsonb) is 'The paths that a template reads, one for each ${...}.';
 
+create or replace function pgorch._template_errors(p_template jsonb, p_path text) returns setof jsonb
+    language plpgsql immutable
+    as $body$
+declare
+    v_string record;
+    -- What _template_parts() takes for a path or an escape.
+    v_understood constant text := '(\$\$\{)|\$\{((?:[^{}"]|"(?:[^"\\]|\\.)*"|\{[^{}"]*\})*)\}';
+begin
+    for v_string in select s.path, s.value from pgorch._template_strings(p_template, p_path) s loop
+        if strpos(regexp_replace(v_string.value, v_understood, '', 'g'), '${') > 0 then
+            return next pgorch._graph_error(v_string.path, 'bad_template',
+                format('%s holds ${ without the } that ends it', pgorch._quoted(v_string.value)),
+                'Write ${$.key}, with double quotes around strings in it; $${ stands for the characters ${.');
+        end if;
+        return query
+        select e from jsonb_array_elements(pgorch._template_parts(v_string.value)) p(value),
+                      pgorch._path_errors(p.value ->> 'path', v_string.path, 'bad_template', null, null) e
+        where p.value ? 'path';
+    end loop;
+end
+$body$;
+comment on function pgorch._template_errors(jsonb, text) is 'Errors of the paths in a template.';
+
 create or replace function pgorch._node_templates(p_node jsonb, p_path text) returns table (path text, template jsonb)
     language sql immutable
     as $$
     select p_path || '/' || k.key, p_node -> k.key
-    from unnest(array['input', 'title', 'show', 'message']) k(key)
+    from unnest(array['input', 'title', 'show', 'error', 'message']) k(key)
     where jsonb_typeof(p_node -> k.key) <> 'null'
     $$;
 

@@ -68,7 +68,7 @@ create or replace function pgorch._graph_shape(
     p_definition jsonb,
     out ids text[], out sources integer[], out targets integer[], out outcomes text[], out conditional boolean[], out limits integer[],
     out start_at integer, out places integer[], out parents integer[], out backs boolean[], out strays integer[],
-    out inner_loops integer[], out outer_loops integer[], out shared_loops integer[], out loop_depths integer[],
+    out all_sources integer[], out inner_loops integer[], out outer_loops integer[], out shared_loops integer[], out loop_depths integer[],
     out has_forks boolean, out joins boolean[], out join_nodes integer[], out from_nodes integer[])
     language plpgsql immutable
     as $$
@@ -85,6 +85,7 @@ begin
     start_at := coalesce(array_position(ids, p_definition ->> 'start_node'), 1);
     select d.places, d.sequence, d.parents into places, v_sequence, parents
     from pgorch._depth_first(v_count, start_at, sources, targets) d;
+    all_sources := sources;
     -- What cannot be reached has no part in loops and joins.
     sources := array(select case when e.target > 0 and places[e.source] > 0 then e.source else 0 end
                      from unnest(sources, targets) with ordinality e(source, target, at) order by e.at);
@@ -113,15 +114,29 @@ $$;
 comment on function pgorch._graph_shape(jsonb) is
     'Everything about nodes and edges that follows from how they are connected. Needs lists of objects, at least one node, and no more than the limits of a graph.';
 
-create or replace function pgorch._loop_chains(p_ids text[], p_inner_loops integer[], p_outer_loops integer[])
-    returns table (at integer, chain text[])
-    language sql immutable
+create or replace function pgorch._loop_chains(p_ids text[], p_inner_loops integer[], p_outer_loops integer[]) returns text[]
+    language plpgsql immutable
     as $$
-    with recursive up as (
-        select n.at::integer as at, n.header, '{}'::text[] as chain from unnest(p_inner_loops) with ordinality n(header, at)
-        union all
-        select u.at, p_outer_loops[u.header], p_ids[u.header] || u.chain from up u where u.header > 0
-    )
-    select u.at, u.chain from up u where u.header = 0
-    $$;
-comment on function pgorch._loop_chains(text[], integer[], integer[]) is 'For each node the headers of the loops around it, outermost first.';
+declare
+    v_of_header text[] := array_fill('{}'::text, array[cardinality(p_ids)]);
+    v_chains text[] := v_of_header;
+    v_header integer;
+    v_chain text[];
+begin
+    for v_node in 1 .. cardinality(p_ids) loop
+        v_header := p_inner_loops[v_node];
+        continue when v_header = 0;
+        if v_of_header[v_header] = '{}' then
+            v_chain := '{}';
+            while v_header > 0 loop
+                v_chain := p_ids[v_header] || v_chain;
+                v_header := p_outer_loops[v_header];
+            end loop;
+            v_of_header[p_inner_loops[v_node]] := v_chain::text;
+        end if;
+        v_chains[v_node] := v_of_header[p_inner_loops[v_node]];
+    end loop;
+    return v_chains;
+end
+$$;
+comment on function pgorch._loop_chains(text[], integer[], integer[]) is 'For each node the headers of the loops around it, outermost first, as the text of an array.';

@@ -78,7 +78,7 @@ begin
     end if;
     if jsonb_typeof(p_tool -> 'retry') <> 'null' then
         return (select format('retry of %s: %s', pgorch._quoted(v_name), e ->> 'message')
-                from pgorch._retry_errors(p_tool -> 'retry', '') e limit 1);
+                from pgorch._retry_errors(array[''], array[p_tool -> 'retry']) e limit 1);
     end if;
     return null;
 end

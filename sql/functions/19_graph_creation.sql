@@ -5,7 +5,6 @@ create or replace function pgorch.create_graph(p_definition jsonb, p_actor text 
     language plpgsql
     set search_path = pg_catalog, pgorch, pg_temp
     as $$
-#variable_conflict use_column
 declare
     v_actor constant text := pgorch._actor(p_actor);
     v_digest constant text := encode(sha256(convert_to(p_definition::text, 'UTF8')), 'hex');
@@ -52,8 +51,10 @@ create or replace function pgorch._store_graph(p_definition jsonb, p_name text, 
 declare
     v_graph pgorch.graphs;
     v_shape record;
+    v_ids text[];
 begin
     select s.* into v_shape from pgorch._graph_shape(p_definition) s;
+    v_ids := v_shape.ids;
     insert into pgorch.graphs (id, name, version, digest, definition, start_node, retry, has_forks, node_refs, created_at, created_by)
     select pgorch.uuid7(), p_name, coalesce(max(g.version), 0) + 1, p_digest, p_definition, p_definition ->> 'start_node',
            pgorch._normal_retry(p_definition -> 'retry'), v_shape.has_forks, pgorch._node_refs(p_definition), pgorch.clock_now(), p_actor
@@ -66,10 +67,11 @@ begin
            coalesce(n.value ->> 'queue', 'default'), (n.value ->> 'priority')::numeric::integer,
            i.input, n.value ->> 'into', pgorch._normal_retry(n.value -> 'retry'), (n.value ->> 'timeout')::interval,
            nullif(n.value -> 'title', 'null'), nullif(n.value -> 'show', 'null'),
-           coalesce(n.value ->> 'branch' = 'all', false), v_shape.joins[n.at], c.chain, true, false,
-           t.type = 'task' and i.input is null and not v_shape.joins[n.at]
-    from jsonb_array_elements(p_definition -> 'nodes') with ordinality n(value, at)
-    join pgorch._loop_chains(v_shape.ids, v_shape.inner_loops, v_shape.outer_loops) c on c.at = n.at
+           coalesce(n.value ->> 'branch' = 'all', false), n.joins, n.chain::text[], true, false,
+           t.type = 'task' and i.input is null and not n.joins
+    from rows from (
+        jsonb_array_elements(p_definition -> 'nodes'), unnest(v_shape.joins),
+        unnest(pgorch._loop_chains(v_shape.ids, v_shape.inner_loops, v_shape.outer_loops))) n(value, joins, chain)
     cross join lateral (select pgorch._node_type(n.value) as type) t
     cross join lateral (select case when t.type = 'fail'
         then jsonb_strip_nulls(jsonb_build_object('error', coalesce(n.value ->> 'error', 'Failed'), 'message', n.value ->> 'message'))
@@ -78,24 +80,27 @@ begin
     insert into pgorch.edges (graph_id, source, rank, ord, target, on_outcome, condition, contains, roots, max_traversals,
                               counted_loop, back, edge_id, label)
     select v_graph.id, e.value ->> 'source',
-           row_number() over (partition by e.value ->> 'source' order by v_shape.conditional[e.at] desc, e.at),
-           e.at - 1, e.value ->> 'target', v_shape.outcomes[e.at], c.condition,
+           row_number() over (partition by e.value ->> 'source' order by e.conditional desc, e.at),
+           e.at - 1, e.value ->> 'target', e.outcome, c.condition,
            case when jsonb_typeof(e.value -> 'condition') = 'object' then e.value -> 'condition' end,
-           coalesce(pgorch._path_roots(c.condition), '{}'), v_shape.limits[e.at],
-           case when v_shape.limits[e.at] is not null then v_shape.ids[v_shape.shared_loops[e.at]] end,
-           v_shape.backs[e.at], e.value ->> 'id', e.value ->> 'label'
-    from jsonb_array_elements(p_definition -> 'edges') with ordinality e(value, at)
+           coalesce(pgorch._path_roots(c.condition), '{}'), e.most,
+           case when e.most is not null then v_ids[e.loop] end, e.back, e.value ->> 'id', e.value ->> 'label'
+    from rows from (
+        jsonb_array_elements(p_definition -> 'edges'), unnest(v_shape.outcomes), unnest(v_shape.conditional), unnest(v_shape.limits),
+        unnest(v_shape.shared_loops), unnest(v_shape.backs)) with ordinality e(value, outcome, conditional, most, loop, back, at)
     cross join lateral (select case when jsonb_typeof(e.value -> 'condition') = 'string'
-                                    then (e.value ->> 'condition')::jsonpath end as condition) c;
+                                    then (e.value ->> 'condition')::jsonpath end as condition) c
+    where e.value is not null;
 
     insert into pgorch._reach (graph_id, target, source, via_back)
-    select v_graph.id, v_shape.ids[w.target], v_shape.ids[w.source], false
+    select v_graph.id, v_ids[w.target], v_ids[w.source], false
     from unnest(v_shape.join_nodes, v_shape.from_nodes) w(target, source)
     union all
-    select v_graph.id, n.id, inside.id, true
+    select v_graph.id, l.header, n.id, true
     from pgorch.nodes n
-    join pgorch.nodes inside on inside.graph_id = v_graph.id and n.id = any (inside.loops)
-    where n.graph_id = v_graph.id and n.joins and n.loops[cardinality(n.loops)] = n.id;
+    cross join lateral unnest(n.loops) l(header)
+    join pgorch.nodes h on h.graph_id = v_graph.id and h.id = l.header and h.joins
+    where n.graph_id = v_graph.id;
 
     perform pgorch._mark_ends(v_graph.id, v_graph.has_forks);
     return v_graph;
@@ -105,6 +110,8 @@ comment on function pgorch._store_graph(jsonb, text, text, text) is 'Writes a va
 
 create or replace function pgorch._mark_ends(p_graph_id uuid, p_has_forks boolean) returns void
     language sql
+    -- Without statistics of the graph just stored, nested loops would be chosen: minutes for 1,000 nodes.
+    set enable_nestloop = off
     as $$
     -- A fast step keeps its counts of traversals as they are, so none may be left behind in a loop.
     update pgorch.nodes n
