@@ -244,6 +244,7 @@ def test_a_decision_commits_with_the_callers_own_row(engine: Engine) -> None:
         engine.connection.execute("insert into orders values (1)")
         engine.approve(run_id)
     assert engine.value("select count(*) from orders") == 1
+    engine.connection.execute("drop table orders")
     assert engine.status(run_id) == "running"
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.support.engine import Engine, Step, chain, definition
 from tests.support.races import open_connection, wait_until
 
-TWICE = {"max_attempts": 2, "initial_interval": "0 seconds", "jitter": 0}
+TWICE = {"max_attempts": 2, "initial_interval": "1 second", "jitter": 0}
 
 
 def die(engine: Engine, step: Step | None = None) -> Step:
@@ -82,6 +82,7 @@ def test_a_superseded_token_is_refused_though_the_worker_lives(engine: Engine) -
     run_id = engine.start(definition([{"id": "a", "retry": TWICE}]))
     first = engine.worker.claim_one()
     engine.worker.fail(first)
+    engine.jump("2 seconds")
     second = engine.worker.claim_one()
     assert second.step_id == first.step_id
     [refused] = engine.worker.succeed(first, {"from": "first"})
@@ -239,6 +240,7 @@ def test_deaths_do_not_use_up_the_attempts_of_a_retry_policy(engine: Engine) -> 
     run_id = engine.start(definition([{"id": "a", "retry": TWICE}]))
     die(engine)
     engine.worker.fail(engine.worker.claim_one())
+    engine.jump("2 seconds")
     engine.worker.succeed(engine.worker.claim_one(), {})
     assert engine.status(run_id) == "completed"
     assert [h["attempt"] for h in engine.history(run_id)][:3] == [1, 2, 3]

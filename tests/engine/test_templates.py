@@ -137,8 +137,9 @@ def test_a_retried_step_gets_the_same_arguments(engine: Engine) -> None:
     node = {
         "id": "a",
         "input": {"x": "${$.x}"},
-        "retry": {"max_attempts": 2, "initial_interval": "0 seconds", "jitter": 0},
+        "retry": {"max_attempts": 2, "initial_interval": "1 second", "jitter": 0},
     }
     engine.start(definition([node]), {"x": 1})
     engine.worker.fail(engine.worker.claim_one())
+    engine.jump("2 seconds")
     assert engine.worker.claim_one().input == {"x": 1}

@@ -124,15 +124,15 @@ INVARIANTS: dict[str, str] = {
         where h.kind in {RUN_ENDS}
     """,
     "I14 a step begins after what leads to it has ended": f"""
-        select h.run_id, format('%s began at %s', h.node, h.started_at) as why
-        from pgorch.history h
-        join pgorch.runs r on r.bucket = h.bucket and r.id = h.run_id
-        join pgorch.graphs g on g.id = r.graph_id
-        left join lateral (
-            select max(e.at) as at from pgorch.history e
-            where not g.has_forks and e.bucket = h.bucket and e.run_id = h.run_id and e.seq < h.seq
-              and e.kind in {ENDS}) e on true
-        where h.kind in {ENDS} and (h.started_at > h.at or h.started_at < coalesce(e.at, r.created_at))
+        select t.run_id, format('%s began at %s', t.node, t.started_at) as why
+        from (select h.run_id, h.node, h.at, h.started_at, r.created_at, g.has_forks,
+                     lag(h.at) over (partition by h.bucket, h.run_id order by h.seq) as earlier_end
+              from pgorch.history h
+              join pgorch.runs r on r.bucket = h.bucket and r.id = h.run_id
+              join pgorch.graphs g on g.id = r.graph_id
+              where h.kind in {ENDS}) t
+        where t.started_at > t.at or t.started_at < t.created_at
+           or (t.started_at < t.earlier_end and not t.has_forks)
     """,
     "I15 every node was reached along an edge": f"""
         select t.run_id, format('%s after %s', t.node, t.earlier) as why
