@@ -140,3 +140,43 @@ begin
 end
 $$;
 comment on function pgorch._loop_chains(text[], integer[], integer[]) is 'For each node the headers of the loops around it, outermost first, as the text of an array.';
+
+create or replace function pgorch._ways_on(p_shape record, p_reads_roots boolean[], out ends boolean[], out plain boolean[])
+    language plpgsql immutable
+    as $$
+declare
+    v_sources constant integer[] := p_shape.sources;
+    v_outcomes constant text[] := p_shape.outcomes;
+    v_limits constant integer[] := p_shape.limits;
+    v_shared constant integer[] := p_shape.shared_loops;
+    v_inner constant integer[] := p_shape.inner_loops;
+    v_outer constant integer[] := p_shape.outer_loops;
+    v_counted boolean[] := array_fill(false, array[cardinality(v_inner)]);
+    v_loop integer;
+begin
+    ends := array_fill(true, array[cardinality(v_inner)]);
+    plain := ends;
+    for v_edge in 1 .. cardinality(v_sources) loop
+        if v_limits[v_edge] is not null and v_shared[v_edge] > 0 then
+            v_counted[v_shared[v_edge]] := true;
+        end if;
+    end loop;
+    for v_edge in 1 .. cardinality(v_sources) loop
+        continue when v_outcomes[v_edge] not in ('success', 'always');
+        ends[v_sources[v_edge]] := false;
+        if v_limits[v_edge] is not null or p_reads_roots[v_edge] then
+            plain[v_sources[v_edge]] := false;
+        end if;
+        -- Whoever leaves a loop forgets how often its edges were taken.
+        v_loop := v_inner[v_sources[v_edge]];
+        while v_loop > 0 and v_loop <> v_shared[v_edge] loop
+            if v_counted[v_loop] then
+                plain[v_sources[v_edge]] := false;
+            end if;
+            v_loop := v_outer[v_loop];
+        end loop;
+    end loop;
+end
+$$;
+comment on function pgorch._ways_on(record, boolean[]) is
+    'For each node: does the path end after its success, and can that success be routed without counts and without variables?';

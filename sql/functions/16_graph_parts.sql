@@ -56,9 +56,10 @@ create or replace function pgorch._node_errors(p_nodes jsonb[]) returns setof js
     from known k
     where k.type = 'approval' and k.has_function and k.value ->> 'function' <> 'wait_for_approval'
     union all
-    select pgorch._template_errors(t.template, t.path)
-    from known k, pgorch._node_templates(k.value, k.path) t
-    where strpos(t.template::text, '${') > 0
+    (select pgorch._template_errors(t.template, t.path)
+     from known k, pgorch._node_templates(k.value, k.path) t
+     where strpos(t.template::text, '${') > 0
+     limit 1000)
     $$;
 comment on function pgorch._node_errors(jsonb[]) is 'Errors of nodes, each taken by itself.';
 
@@ -94,8 +95,10 @@ create or replace function pgorch._edge_errors(p_edges jsonb[], p_nodes jsonb[])
         format('%s is a fail node: the run ends there and no edge leaves it', pgorch._quoted(e.value ->> 'source')), 'Remove the edge, or make the node a pass node.')
     from edges e where e.type = 'fail'
     union all
-    select pgorch._condition_errors(e.value ->> 'condition', e.path || '/condition', e.outcome, coalesce(e.type, 'approval'))
-    from edges e where jsonb_typeof(e.value -> 'condition') = 'string'
+    -- Finding the place of a mistake takes a while, so not of twenty thousand.
+    (select pgorch._condition_errors(e.value ->> 'condition', e.path || '/condition', e.outcome, coalesce(e.type, 'approval'))
+     from edges e where jsonb_typeof(e.value -> 'condition') = 'string'
+     limit 1000)
     $$;
 comment on function pgorch._edge_errors(jsonb[], jsonb[]) is 'Errors of edges, each taken by itself with the nodes at its ends.';
 

@@ -104,7 +104,7 @@ begin
         select coalesce(jsonb_agg(case when e.at <= 50 then pgorch._with_near_names(e.error, p_definition) else e.error - 'wrong' - 'right' end order by e.at), '[]')
         from unnest(v_errors) with ordinality e(error, at) where e.at <= 500
     ) || case when cardinality(v_errors) <= 500 then '[]'::jsonb
-              else jsonb_build_array(pgorch._graph_error('', 'more_errors', format('%s more errors are not listed', cardinality(v_errors) - 500), 'Correct these first.')) end;
+              else jsonb_build_array(pgorch._graph_error('', 'more_errors', 'there are more than these 500 errors', 'Correct these first.')) end;
 end
 $$;
 comment on function pgorch.validate_graph(jsonb) is

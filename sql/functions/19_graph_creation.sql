@@ -26,7 +26,13 @@ begin
     end if;
     created := v_graph.id is null;
     if created then
-        v_graph := pgorch._store_graph(p_definition, v_name, v_digest, v_actor);
+        begin
+            v_graph := pgorch._store_graph(p_definition, v_name, v_digest, v_actor);
+        exception when unique_violation then
+            -- Only a transaction with an older snapshot (repeatable read) does not see what it waited for.
+            raise exception using errcode = 'serialization_failure',
+                message = format('another version of %s was created at the same time', pgorch._quoted(v_name)), hint = 'Try again.';
+        end;
     end if;
     graph_id := v_graph.id;
     name := v_graph.name;
@@ -52,9 +58,13 @@ declare
     v_graph pgorch.graphs;
     v_shape record;
     v_ids text[];
+    v_ways_on record;
 begin
     select s.* into v_shape from pgorch._graph_shape(p_definition) s;
     v_ids := v_shape.ids;
+    select w.* into v_ways_on from pgorch._ways_on(v_shape, array(
+        select jsonb_typeof(e.value -> 'condition') = 'string' and pgorch._path_roots((e.value ->> 'condition')::jsonpath) is not null
+        from jsonb_array_elements(p_definition -> 'edges') with ordinality e(value, at) order by e.at)) w;
     insert into pgorch.graphs (id, name, version, digest, definition, start_node, retry, has_forks, node_refs, created_at, created_by)
     select pgorch.uuid7(), p_name, coalesce(max(g.version), 0) + 1, p_digest, p_definition, p_definition ->> 'start_node',
            pgorch._normal_retry(p_definition -> 'retry'), v_shape.has_forks, pgorch._node_refs(p_definition), pgorch.clock_now(), p_actor
@@ -67,11 +77,13 @@ begin
            coalesce(n.value ->> 'queue', 'default'), (n.value ->> 'priority')::numeric::integer,
            i.input, n.value ->> 'into', pgorch._normal_retry(n.value -> 'retry'), (n.value ->> 'timeout')::interval,
            nullif(n.value -> 'title', 'null'), nullif(n.value -> 'show', 'null'),
-           coalesce(n.value ->> 'branch' = 'all', false), n.joins, n.chain::text[], true, false,
+           coalesce(n.value ->> 'branch' = 'all', false), n.joins, n.chain::text[], n.ends,
+           t.type = 'task' and n.plain and not v_shape.has_forks and coalesce(n.value ->> 'branch', '') <> 'all',
            t.type = 'task' and i.input is null and not n.joins
     from rows from (
         jsonb_array_elements(p_definition -> 'nodes'), unnest(v_shape.joins),
-        unnest(pgorch._loop_chains(v_shape.ids, v_shape.inner_loops, v_shape.outer_loops))) n(value, joins, chain)
+        unnest(pgorch._loop_chains(v_shape.ids, v_shape.inner_loops, v_shape.outer_loops)),
+        unnest(v_ways_on.ends), unnest(v_ways_on.plain)) n(value, joins, chain, ends, plain)
     cross join lateral (select pgorch._node_type(n.value) as type) t
     cross join lateral (select case when t.type = 'fail'
         then jsonb_strip_nulls(jsonb_build_object('error', coalesce(n.value ->> 'error', 'Failed'), 'message', n.value ->> 'message'))
@@ -101,35 +113,10 @@ begin
     cross join lateral unnest(n.loops) l(header)
     join pgorch.nodes h on h.graph_id = v_graph.id and h.id = l.header and h.joins
     where n.graph_id = v_graph.id;
-
-    perform pgorch._mark_ends(v_graph.id, v_graph.has_forks);
     return v_graph;
 end
 $$;
 comment on function pgorch._store_graph(jsonb, text, text, text) is 'Writes a valid definition and what routing needs to know of it.';
-
-create or replace function pgorch._mark_ends(p_graph_id uuid, p_has_forks boolean) returns void
-    language sql
-    -- Without statistics of the graph just stored, nested loops would be chosen: minutes for 1,000 nodes.
-    set enable_nestloop = off
-    as $$
-    -- A fast step keeps its counts of traversals as they are, so none may be left behind in a loop.
-    update pgorch.nodes n
-    set ends = e.edges = 0,
-        fast_out = n.type = 'task' and not n.branch_all and not p_has_forks and not e.bookkeeping and not e.leaves_loop
-    from (
-        select s.id, count(o.target) as edges,
-               coalesce(bool_or(o.max_traversals is not null or o.roots <> '{}'), false) as bookkeeping,
-               coalesce(bool_or(t.loops[1:cardinality(s.loops)] is distinct from s.loops), false)
-                   and exists (select from pgorch.edges l where l.graph_id = p_graph_id and l.counted_loop = any (s.loops)) as leaves_loop
-        from pgorch.nodes s
-        left join pgorch.edges o on o.graph_id = p_graph_id and o.source = s.id and o.on_outcome in ('success', 'always')
-        left join pgorch.nodes t on t.graph_id = p_graph_id and t.id = o.target
-        where s.graph_id = p_graph_id
-        group by s.id, s.loops
-    ) e
-    where n.graph_id = p_graph_id and n.id = e.id
-    $$;
 
 create or replace function pgorch.find_graph(p_graph text) returns uuid
     language plpgsql stable
