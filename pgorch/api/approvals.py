@@ -33,8 +33,7 @@ async def list_(services: Services, request: Request) -> Any:
 async def decide_run(services: Services, request: Request) -> Any:
     """Decides the open approval of a run; without a body it approves."""
     run_id = identifier(request, "run_id", "run")
-    body = await read_json(request, optional=True)
-    wanted = parsed(RunDecisionRequest, {"decision": "approved"} if body is None else body)
+    wanted = parsed(RunDecisionRequest, await read_json(request, without={"decision": "approved"}))
     return await _decide(services, run_id, wanted, wanted.approval_id)
 
 

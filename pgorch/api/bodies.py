@@ -19,14 +19,19 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 async def read_json(
-    request: Request, limit: int = strict_json.MAX_INPUT_BYTES, *, optional: bool = False
+    request: Request, limit: int = strict_json.MAX_INPUT_BYTES, *, without: dict[str, Any] | None = None
 ) -> Any:
-    """The JSON value of the body. Without a body: None if it is optional, else a problem."""
+    """The JSON value of the body. Without a body: `without`, or a problem if that is None."""
     body = await read_body(request, limit)
     if not body:
-        if optional:
-            return None
-        raise Problem("not-json", "The body is empty, where a JSON object is expected.", hint=_JSON_HINT)
+        if without is None:
+            raise Problem("not-json", "The body is empty, where JSON is expected.", hint=_JSON_HINT)
+        return without
+    return loaded(body, limit)
+
+
+def loaded(body: bytes, limit: int) -> Any:
+    """The strict JSON of a body, or a problem."""
     try:
         return strict_json.loads(body, limit=limit)
     except InvalidValue as error:
@@ -73,11 +78,11 @@ async def read_body(request: Request, limit: int) -> bytes:
     """The bytes of the body. Too many are refused by the announced length, else as soon as they are seen."""
     headers = request.headers
     length = headers.get("content-length")
-    if length is None and "transfer-encoding" not in headers:
-        # A server that speaks HTTP/2 announces neither; then the first message tells.
-        pass
-    elif length is not None and (not length.isdecimal() or int(length[:20]) > limit):
-        raise too_large(limit)
+    if length is not None:
+        if not (length.isascii() and length.isdecimal()):
+            raise Problem("bad-request", "Content-Length is not a number of bytes.")
+        if int(length[:20]) > limit:
+            raise too_large(limit)
     if length != "0" and "content-type" in headers:
         _check_media_type(headers["content-type"])
     if headers.get("content-encoding", "identity") != "identity":

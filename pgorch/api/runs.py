@@ -7,7 +7,7 @@ from uuid import UUID
 from starlette.requests import Request
 
 from pgorch.api import listing
-from pgorch.api.bodies import parsed, read_json, read_object
+from pgorch.api.bodies import loaded, parsed, read_body, read_json, too_large
 from pgorch.api.models import ENDED, STATUSES, CancelRequest, RunRequest
 from pgorch.api.parameters import (
     Parameter,
@@ -38,8 +38,10 @@ _AT_REST: Final = ENDED | {"awaiting_approval"}
 
 
 async def start(services: Services, request: Request) -> Any:
-    body = await read_object(request, MOST_BYTES_AT_ONCE)
-    wanted = parsed(RunRequest, body)
+    body = await read_body(request, MOST_BYTES_AT_ONCE)
+    wanted = parsed(RunRequest, loaded(body, MOST_BYTES_AT_ONCE))
+    if wanted.initial_states is None and len(body) > MAX_INPUT_BYTES:
+        raise too_large(MAX_INPUT_BYTES)
     key = idempotency_key(request, wanted.idempotency_key)
     graph = wanted.graph_id or wanted.graph or ""
     options: dict[str, Any] = {"priority": wanted.priority, "queue": wanted.queue, "actor": ACTOR}
@@ -86,8 +88,7 @@ async def list_(services: Services, request: Request) -> Any:
 
 async def cancel(services: Services, request: Request) -> Any:
     run_id = identifier(request, "run_id", "run")
-    body = await read_json(request, optional=True)
-    wanted = parsed(CancelRequest, {} if body is None else body)
+    wanted = parsed(CancelRequest, await read_json(request, without={}))
     async with services.queries() as queries:
         status = await queries.cancel(run_id, reason=wanted.reason, actor=ACTOR)
     return {"run_id": run_id, "status": status}
