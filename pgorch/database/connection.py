@@ -39,8 +39,9 @@ def connection_parameters(dsn: str, *, application_name: str) -> dict[str, Any]:
 
 
 def _without_secrets(error: psycopg.Error) -> str:
-    # libpq quotes what it cannot read, and that can hold a password.
-    return re.sub(r'"[^"]*[@:/][^"]*"', '"..."', str(error).strip())
+    # libpq quotes what it cannot read, and that can hold a password; the name of an option cannot.
+    text = str(error).strip()
+    return text if text.startswith("invalid connection option") else re.sub('".*"', '"..."', text)
 
 
 async def connect(dsn: str, *, application_name: str, autocommit: bool = True) -> AsyncConnection[TupleRow]:
