@@ -13,13 +13,16 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
 from demos.story import Api, Disproved, Refused, tell, wait_for
+from pgorch.database.migrations import migrate
 from pgorch.embedded import EmbeddedServer
 
 ROOT = Path(__file__).parent.parent
 APPS = ("demos.data_quality.tools", "demos.persistence_approval.tools")
 API = "API"
+ANSWERS, ENDED = "answers", "ended"
 USUAL_PORT = 8000
 
 
@@ -31,14 +34,17 @@ class Machinery:
         # Beside the logs rather than among them: the server may run as another user.
         self.data = Path(f"{self.home}-data")
         self.server = EmbeddedServer(self.data)
-        self.port = _free_port()
-        self.api = Api(f"http://127.0.0.1:{self.port}")
+        self.port = _free_port(USUAL_PORT)
+        self.mark = f"mark_{self.home.name}"
         self.children: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> "Machinery":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        signal.signal(
+            signal.SIGINT, signal.SIG_IGN
+        )  # an impatient second Ctrl-C would leave processes behind
         if kind is not None and issubclass(kind, Exception):
             self._show_logs()
         self.stop_all()
@@ -60,22 +66,33 @@ class Machinery:
         self.server.start()
 
     def migrate(self) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "pgorch", "migrate"],
-            cwd=ROOT,
-            env=self._environment(),
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        if done.returncode != 0:
-            raise Disproved(f"The schema is installed:\n{done.stdout}{done.stderr}")
+        migrate(self.dsn)
+        mark = {
+            "name": self.mark,
+            "nodes": [{"id": "here", "type": "pass"}],
+            "edges": [],
+            "start_node": "here",
+        }
+        self.rows("select pgorch.create_graph(%s)", Jsonb(mark))
+
+    @property
+    def api(self) -> Api:
+        return Api(f"http://127.0.0.1:{self.port}")
 
     def start_api(self) -> None:
         self._start(API, "serve", "--port", str(self.port))
 
     def await_api(self) -> None:
-        wait_for("The API answers", self._api_answers)
+        """Wait until the API answers; move it to another port if its own was taken at the last moment."""
+        for _ in range(3):
+            if (
+                wait_for("The API answers or ends", lambda: self._api_answers() or self._api_ended())
+                == ANSWERS
+            ):
+                return
+            self.port = _free_port()
+            self.start_api()
+        self._must_run(API)
 
     def start_workers(self, *names: str) -> None:
         for name in names:
@@ -156,15 +173,16 @@ class Machinery:
         if code is not None:
             raise Disproved(f"{name} keeps running (it ended with exit code {code})")
 
-    def _api_answers(self) -> bool:
-        self._must_run(API)
+    def _api_answers(self) -> str | None:
+        # Another API may have the port, so it has to know what is in this database.
         try:
-            self.api.get("/livez")
-        except Refused:
-            raise
-        except OSError:
-            return False
-        return True
+            self.api.get(f"/v1/graphs/{self.mark}")
+        except (Refused, OSError, ValueError):
+            return None
+        return ANSWERS
+
+    def _api_ended(self) -> str | None:
+        return None if self.children[API].poll() is None else ENDED
 
     def _show_logs(self) -> None:
         for log in sorted(self.home.glob("*.log")):
@@ -175,8 +193,8 @@ class Machinery:
                 tell(f"   {line}")
 
 
-def _free_port() -> int:
-    for port in (USUAL_PORT, 0):
+def _free_port(*wanted: int) -> int:
+    for port in (*wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

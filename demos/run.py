@@ -17,7 +17,11 @@ sys.path[0] = ROOT
 
 from demos.environment import ensure, stage  # noqa: E402  (the checkout must be on the path first)
 
-NAMES = ("data_quality", "persistence_approval")
+TITLES = {
+    "data_quality": "Data quality: clean in a loop until it is good enough, then ask",
+    "persistence_approval": "Persistence and approval: kill it, switch it off, go on",
+}
+NAMES = tuple(TITLES)
 
 
 def main() -> int:
@@ -29,7 +33,8 @@ def main() -> int:
     if not arguments.here:
         ensure("embedded")
     began = time.monotonic()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without ✓ gets a ?
@@ -70,7 +75,7 @@ def _play(names: "list[str]", yes: bool) -> None:
         tell(f"PostgreSQL {machinery.server.version} in {machinery.data}")
         tell(f"API {machinery.api.address}, workers {' and '.join(persistence_approval.WORKERS)}")
         for name in names:
-            chapter(name.replace("_", " ").capitalize())
+            chapter(TITLES[name])
             stories[name](machinery, yes)
 
 

@@ -1,6 +1,7 @@
 """Telling what happens, and claiming nothing that was not looked up."""
 
 import json
+import os
 import select
 import sys
 import time
@@ -38,7 +39,7 @@ def wait_for(what: str, look: Callable[[], Found | None], seconds: float = PATIE
     while not (found := look()):
         if time.monotonic() > deadline:
             raise Disproved(f"{what} (waited {seconds:.0f} s for it)")
-        time.sleep(0.02)
+        time.sleep(0.05)
     return found
 
 
@@ -100,7 +101,7 @@ def ask(question: str, document: Callable[[], Any], ways: list[str]) -> str | No
     while document()["status"] == "awaiting_approval":
         ready, _, _ = select.select([sys.stdin], [], [], 0.5)
         if ready:
-            line = sys.stdin.readline()
+            line = _line()
             if not line:
                 raise Disproved("The approval was decided (there is no keyboard: use --yes)")
             answer = line.strip().lower()[:1]
@@ -109,3 +110,11 @@ def ask(question: str, document: Callable[[], Any], ways: list[str]) -> str | No
             print("  [y/n] ", end="", flush=True)
     print("\n  Decided elsewhere.", flush=True)
     return None
+
+
+def _line() -> str:
+    """A line of the keyboard, read past Python's buffer, which `select` cannot look into."""
+    line = b""
+    while not line.endswith(b"\n") and (character := os.read(sys.stdin.fileno(), 1)):
+        line += character
+    return line.decode(errors="replace")

@@ -31,6 +31,7 @@ def play(machinery: Machinery, yes: bool) -> None:
     machinery.start_postgres()
     machinery.start_api()
     machinery.await_api()
+    api = machinery.api
     claim(
         "PostgreSQL and the API are back, and both runs are exactly as they were",
         all(api.state(run_id) == documents[run_id] for run_id in (adelie, gentoo)),
