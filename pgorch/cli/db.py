@@ -1,5 +1,6 @@
 """`pgorch db`: the embedded PostgreSQL by itself."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from typing import Annotated, Any
 
 import psycopg
 import typer
+from psycopg.conninfo import make_conninfo
 
 from pgorch.cli.failures import FAILED, Failure
 from pgorch.cli.options import DataDir, Dsn, Output, wants_json
@@ -65,7 +67,7 @@ def stop(data_dir: DataDir = None) -> None:
     with EmbeddedServer(data_dir) as server:
         dsn, running = server.dsn, server.adopted
         if running:
-            with psycopg.connect(dsn, autocommit=True) as connection:
+            with psycopg.connect(_beside(dsn), autocommit=True) as connection:
                 connection.execute("select pg_notify(%s, '')", [_STOP_CHANNEL])
     deadline = time.monotonic() + _STOP_SECONDS
     while running and _runs(dsn):
@@ -105,10 +107,11 @@ def reset(
             typer.confirm(
                 f"Throw away all graphs, runs and tables of yours in {server.data_dir}?", abort=True
             )
-        admin = psycopg.conninfo.make_conninfo(server.dsn, dbname="postgres")
-        with psycopg.connect(admin, autocommit=True) as connection:
+        with psycopg.connect(_beside(server.dsn), autocommit=True) as connection:
             connection.execute("drop database if exists pgorch with (force)")
-            connection.execute("create database pgorch")
+            # Somebody who starts the server just now makes it, too.
+            with contextlib.suppress(psycopg.errors.DuplicateDatabase):
+                connection.execute("create database pgorch")
         migrate(server.dsn)
         typer.echo(f"empty again: {server.data_dir}")
 
@@ -139,13 +142,19 @@ def _print_json_line(facts: dict[str, Any]) -> None:
 def _told_to_stop(server: Any) -> bool:
     """Waits. True: somebody asked for the end; False: the server died."""
     try:
-        with psycopg.connect(server.dsn, autocommit=True, application_name="pgorch db start") as connection:
+        address = make_conninfo(_beside(server.dsn), application_name="pgorch db start")
+        with psycopg.connect(address, autocommit=True) as connection:
             connection.execute(f"listen {_STOP_CHANNEL}".encode())
             for _ in connection.notifies():
                 return True
     except psycopg.OperationalError:
         pass
     return False
+
+
+def _beside(dsn: str) -> str:
+    """The server's own database: `db reset` drops the other one under those who are connected."""
+    return make_conninfo(dsn, dbname="postgres")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import psycopg
 import typer
+from psycopg.conninfo import make_conninfo
 
 from pgorch.cli.failures import USAGE, Failure, UsageError
 from pgorch.cli.options import App, DataDir, Dsn
@@ -61,7 +62,9 @@ class _Database:
     def _connect(self) -> psycopg.Connection[Any]:
         from pgorch.database.connection import connect_sync
 
-        return connect_sync(self.dsn, application_name="pgorch dev")
+        # Not the database itself: it may be dropped and made again (`pgorch db reset`).
+        watched = make_conninfo(self.dsn, dbname="postgres") if self._server else self.dsn
+        return connect_sync(watched, application_name="pgorch dev")
 
     def look(self) -> None:
         """Costs the server nothing: a connection on which something arrives unasked has been closed."""

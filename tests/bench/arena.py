@@ -17,9 +17,9 @@ from pathlib import Path
 
 from psycopg.conninfo import make_conninfo
 
+from pgorch.cli.bench.graphs import chain
 from pgorch.cli.bench.ground import bench_session
 from pgorch.cli.bench.load import Load, create, measure, start_many, wait_until_ended
-from pgorch.cli.bench.tools import chain
 from pgorch.cli.bench.workers import workers
 from pgorch.cli.session import Session
 from pgorch.database.migrations import migrate

@@ -4,9 +4,9 @@ import asyncio
 import time
 
 from pgorch.cli.bench.counters import read
+from pgorch.cli.bench.graphs import approval, chain
 from pgorch.cli.bench.latency import measure_latency, measure_starts, percentile
 from pgorch.cli.bench.load import create, start_many, wait_until_ended
-from pgorch.cli.bench.tools import approval, chain
 from pgorch.cli.bench.workers import workers
 from tests.bench.arena import STEPS, Arena, Figure, api
 from tests.bench.http_client import Connection

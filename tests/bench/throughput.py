@@ -7,8 +7,8 @@ from typing import LiteralString
 
 import psycopg
 
+from pgorch.cli.bench.graphs import approval, chain
 from pgorch.cli.bench.load import create, measure, start_many, wait_until_ended
-from pgorch.cli.bench.tools import approval, chain
 from pgorch.cli.bench.workers import workers
 from pgorch.cli.session import Session
 from tests.bench.arena import STEPS, Arena, Figure, median_rate

@@ -4,11 +4,11 @@ from typing import Annotated, Any
 
 import typer
 
+from pgorch.cli.bench.graphs import chain
 from pgorch.cli.bench.ground import Ground, bench_session, ground
 from pgorch.cli.bench.latency import measure_latency, measure_starts
 from pgorch.cli.bench.load import create, measure, start_many, wait_until_ended
 from pgorch.cli.bench.report import circumstances, for_people
-from pgorch.cli.bench.tools import chain
 from pgorch.cli.bench.workers import workers as worker_processes
 from pgorch.cli.options import Dsn
 from pgorch.cli.output import print_json

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
+from pgorch.cli.bench.graphs import QUEUE, approval, chain
 from pgorch.cli.bench.load import create, start_many
-from pgorch.cli.bench.tools import QUEUE, approval, chain
 from pgorch.cli.session import Session
 from pgorch.errors import PgorchError
 

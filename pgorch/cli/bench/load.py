@@ -8,8 +8,8 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from pgorch.cli.bench.counters import Counters, read
+from pgorch.cli.bench.graphs import QUEUE
 from pgorch.cli.bench.ground import checkpoint
-from pgorch.cli.bench.tools import QUEUE
 from pgorch.cli.session import Session
 from pgorch.errors import PgorchError
 

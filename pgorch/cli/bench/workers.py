@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from pgorch.cli.bench.tools import QUEUE
+from pgorch.cli.bench.graphs import QUEUE
 from pgorch.cli.session import Session
 from pgorch.errors import PgorchError
 
