@@ -1,5 +1,5 @@
--- Public functions here set enable_seqscan off: a plan made while a table was tiny would read all of it later.
 -- Starting runs.
+-- Public functions here set enable_seqscan off: a plan made while a table was tiny would read all of it later.
 
 create or replace function pgorch._checked_start(p_input jsonb, p_priority integer, p_queue text, p_bucket integer) returns void
     language plpgsql immutable
