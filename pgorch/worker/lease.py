@@ -114,7 +114,7 @@ class Lease:
             except (psycopg.Error, PgorchError, OSError) as problem:
                 failures += 1
                 if self._is_hopeless(problem):
-                    self._tell.failed(problem)
+                    self._tell.failed((isinstance(problem, psycopg.Error) and translate(problem)) or problem)
                     break
                 log.warning("the heartbeat failed and is tried again: %s", str(problem).strip())
                 self._stopping.wait(pause_seconds(failures))

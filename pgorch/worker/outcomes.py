@@ -85,11 +85,7 @@ def _traceback(problem: BaseException) -> str | None:
     frames = problem.__traceback__.tb_next if problem.__traceback__ else None
     if frames is None:
         return None
-    try:
-        lines = traceback.format_exception(type(problem), problem, frames, limit=-_TRACEBACK_LINES)
-    except Exception:
-        return None
-    return "".join(lines).strip()[-_TRACEBACK_CHARACTERS:]
+    return "".join(traceback.format_tb(frames, limit=-_TRACEBACK_LINES)).rstrip()[-_TRACEBACK_CHARACTERS:]
 
 
 def _storable(known: dict[str, Any]) -> dict[str, Any]:
