@@ -6,11 +6,11 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, overload
 
 from pgorch.errors import ConfigError
 from pgorch.tool.definition import MARK, F, Tool
-from pgorch.tool.options import near
+from pgorch.tool.options import Interval, near
 
 
 class Registry(Mapping[str, Tool]):
@@ -32,10 +32,25 @@ class Registry(Mapping[str, Tool]):
             )
         return other
 
-    def tool(self, function: F | None = None, /, **options: Any) -> Any:
+    @overload
+    def tool(self, function: F, /) -> F: ...
+
+    @overload
+    def tool(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        retry: Mapping[str, Any] | None = None,
+        timeout: Interval | None = None,
+        transactional: bool = False,
+    ) -> Callable[[F], F]: ...
+
+    def tool(self, function: Any = None, /, **options: Any) -> Any:
         """The decorator `tool`, for this registry alone."""
 
-        def declare(declared: F) -> F:
+        def declare(declared: Any) -> Any:
             self.add(Tool.of(declared, **options))
             return declared
 
