@@ -1,16 +1,16 @@
 """Every error that pgorch raises. The same tree serves Python, HTTP and the CLI.
 
-    PgorchError
-    ├── LeaseLost            OR001
-    ├── WrongState           OR002
-    ├── NotFound             OR003
-    ├── InvalidGraph         OR004, with all errors of the graph
-    ├── IdempotencyConflict  OR005
-    ├── InvalidValue         OR006
-    ├── NotAllowed           OR007
-    ├── SchemaMismatch       the database's schema is older or newer than this program
-    ├── DatabaseUnavailable
-    └── ConfigError
+PgorchError
+├── LeaseLost            OR001
+├── WrongState           OR002
+├── NotFound             OR003
+├── InvalidGraph         OR004, with all errors of the graph
+├── IdempotencyConflict  OR005
+├── InvalidValue         OR006
+├── NotAllowed           OR007
+├── SchemaMismatch       the database's schema is older or newer than this program
+├── DatabaseUnavailable
+└── ConfigError
 """
 
 from typing import Any, ClassVar

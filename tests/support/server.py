@@ -10,7 +10,6 @@ however it ends, the watchdog stops the server and removes the directory.
 import contextlib
 import fcntl
 import importlib
-import importlib
 import os
 import re
 import shutil
