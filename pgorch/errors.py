@@ -19,7 +19,8 @@ from typing import Any, ClassVar
 class PgorchError(Exception):
     """Something that pgorch refused or could not do.
 
-    `str(error)` says what happened and why; `hint` what to do next; `code` is the SQLSTATE, if it came from SQL.
+    `str(error)` says what happened and why; `hint` what to do next; `code` is the SQLSTATE, if it came from
+    SQL.
     """
 
     code: ClassVar[str | None] = None
