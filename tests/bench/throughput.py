@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import LiteralString
 
 import psycopg
@@ -114,11 +115,11 @@ def pinned(arena: Arena) -> list[Figure]:
             holder.execute("select count(*) from pgorch.settings")
             began = db.value("select clock_timestamp()")
             graph = create(db, chain(STEPS))
-            feeder = threading.Thread(target=_feed, args=(dsn, graph, rate, stop))
-            feeder.start()
-            time.sleep(seconds + 1)
-            stop.set()
-            feeder.join()
+            with ThreadPoolExecutor(1) as executor:
+                feeding = executor.submit(_feed, dsn, graph, rate, stop)
+                time.sleep(seconds + 1)
+                stop.set()
+                feeding.result()
         rows = db.rows(
             "select floor(extract(epoch from h.at - %(began)s) / %(slice)s)::int as slice, count(*) as steps"
             " from pgorch.history h where h.at >= %(began)s and h.kind = 'step_completed'"
@@ -192,7 +193,7 @@ def _feed(dsn: str, graph: str, rate: float, stop: threading.Event) -> None:
             began = time.monotonic()
             backlog = db.value(
                 "select count(*) from (select from pgorch.runs r where r.bucket = 0 and r.finished_at is null"
-                " and r.status = 'running' limit %s) some",
+                " and r.status = 'running' limit %s) waiting",
                 [6 * share],
             )
             if backlog < 6 * share:
