@@ -1,7 +1,9 @@
 """Serving the API with uvicorn."""
 
+import signal
 import socket
 from collections.abc import Collection
+from types import FrameType
 from typing import Any, Final
 
 import uvicorn
@@ -56,5 +58,19 @@ def build_server(
 
 
 def serve(dsn: str, host: str = "127.0.0.1", port: int = 8000, **options: Any) -> None:
-    """Serves the API until SIGTERM or SIGINT, then ends the requests under way. Options: `build_server`."""
-    build_server(dsn, host, port, **options).run()
+    """Serves the API until SIGTERM or SIGINT, then ends the requests under way and returns.
+
+    Options as in `build_server`. Runs in the main thread.
+    """
+    server = build_server(dsn, host, port, **options)
+    # At its end uvicorn raises the signal that stopped it again, for whoever handled it before: here, nobody.
+    before = {sign: signal.signal(sign, _do_nothing) for sign in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        server.run()
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
+
+
+def _do_nothing(sign: int, frame: FrameType | None) -> None:
+    pass
