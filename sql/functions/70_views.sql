@@ -14,7 +14,7 @@ comment on column pgorch.graph_list.definition is 'The graph as it was given, in
 
 create or replace view pgorch.tool_list as
 select t.name, t.description, t.parameters, t.retry, t.timeout, t.transactional, t.registered_at,
-       (select count(*) from pgorch._worker_leases l
+       (select count(distinct l.worker_id) from pgorch._worker_leases l
         where t.name = any (l.tools) and l.status = 'alive' and l.expires_at > pgorch.clock_now()) as workers
 from pgorch.tools t;
 comment on view pgorch.tool_list is 'Tools that workers have registered.';
