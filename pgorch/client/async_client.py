@@ -174,6 +174,8 @@ class AsyncClient:
             if self._own is None or not is_usable(self._own):
                 await self._close()
                 self._own = await connect(self._dsn or "", application_name="pgorch client")
+                # Prepared statements would not survive a transaction pooler.
+                self._own.prepare_threshold = None
             yield Queries(self._own)
 
     async def _close(self) -> None:

@@ -193,6 +193,8 @@ class Client:
             if self._own is None or not is_usable(self._own):
                 self._close()
                 self._own = connect_sync(self._dsn or "", application_name="pgorch client")
+                # Prepared statements would not survive a transaction pooler.
+                self._own.prepare_threshold = None
             yield SyncQueries(self._own)
 
     def _close(self) -> None:

@@ -70,20 +70,21 @@ class _Plan:
         ]
 
 
-def migrate(dsn: str, *, files: SqlFiles | None = None) -> list[str]:
+def migrate(dsn: str, *, files: SqlFiles | None = None, lock_seconds: float = 30) -> list[str]:
     """Brings the schema of the database to this version of pgorch. Returns the names of the files applied,
     for instance ["migrations/0001_tables", "functions/01_basics"]; empty if there was nothing to do.
 
-    Raises SchemaMismatch if the database is newer than this pgorch or a released migration was edited,
-    NotAllowed if the role may not create, DatabaseUnavailable, ConfigError.
+    It waits for other installers as long as they take, and `lock_seconds` for each table that another
+    transaction holds. Raises SchemaMismatch if the database is newer than this pgorch or a released migration
+    was edited, NotAllowed if the role may not create, DatabaseUnavailable, ConfigError.
     """
     files = files or sql_files()
     with translated(), connect_sync(dsn, application_name="pgorch migrate", autocommit=False) as connection:
         _check_server(connection)
         connection.execute("set local client_min_messages = warning")
         connection.execute(_LOCK)
-        # Nothing here waits behind somebody's long transaction while everybody else queues behind us.
-        connection.execute("set local lock_timeout = '30s'")
+        # While we wait behind somebody's long transaction, everybody else queues behind us.
+        connection.execute("select set_config('lock_timeout', %s, true)", (f"{int(lock_seconds * 1000)}ms",))
         # So that every name in the files must say its schema, whatever the role's search_path is.
         connection.execute("set local search_path = ''")
         # Functions call each other across files, in both directions; their bodies are checked when first run.
@@ -91,11 +92,11 @@ def migrate(dsn: str, *, files: SqlFiles | None = None) -> list[str]:
         try:
             plan = _upgrade_plan(_installed(connection), files)
             _apply(connection, plan)
-        except pg.LockNotAvailable as error:
+        except (pg.LockNotAvailable, pg.DeadlockDetected) as error:
             raise DatabaseUnavailable(
-                f"A table of pgorch is locked by another transaction: {error.diag.message_primary}",
-                hint="Nothing was changed. End the transaction that holds the lock (see pg_stat_activity) "
-                "and run pgorch migrate again.",
+                f"Another transaction holds a table or view of pgorch: {error.diag.message_primary}",
+                hint="Nothing was changed. Run pgorch migrate again; if that does not help, end the "
+                "transaction that holds the lock (see pg_stat_activity).",
             ) from error
     return plan.names
 

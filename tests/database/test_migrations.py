@@ -286,6 +286,19 @@ def test_a_migration_that_fails_leaves_nothing(empty_database: str) -> None:
     assert migrate(empty_database, files=a_release(1)) != []
 
 
+def test_a_lock_of_somebody_else_ends_it_with_a_sentence_and_nothing_changed(database: str) -> None:
+    files = sql_files()
+    changed = replace(
+        files, functions=(*files.functions[:-1], replace(files.functions[-1], text="select 1;"))
+    )
+    with psycopg.connect(database) as reader:
+        reader.execute("select from pgorch.run_list")
+        with pytest.raises(DatabaseUnavailable, match="Another transaction holds") as refused:
+            migrate(database, files=changed, lock_seconds=0.1)
+    assert "pg_stat_activity" in str(refused.value.hint)
+    check(database)
+
+
 def test_names_without_schema_do_not_depend_on_the_search_path_of_the_role(empty_database: str) -> None:
     files = SqlFiles(migrations=(SqlFile("0001_loose", "create table loose (a integer);"),), functions=())
     with pytest.raises(psycopg.errors.InvalidSchemaName):
