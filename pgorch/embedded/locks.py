@@ -27,6 +27,12 @@ def try_lock(descriptor: int, *, shared: bool) -> bool:
     return True
 
 
+def release(descriptor: int) -> None:
+    """Give the lock up and close the file. Closing alone would leave the lock to a process forked meanwhile."""
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
+
+
 @contextmanager
 def exclusive(path: Path, *, wait_seconds: float) -> Iterator[None]:
     """Hold the lock file alone. Raises DatabaseUnavailable if it is taken for longer."""
@@ -43,4 +49,4 @@ def exclusive(path: Path, *, wait_seconds: float) -> Iterator[None]:
             time.sleep(_POLL_SECONDS)
         yield
     finally:
-        os.close(descriptor)
+        release(descriptor)

@@ -171,7 +171,7 @@ def _give_up(use: int, places: Places) -> None:
         if running and locks.try_lock(use, shared=False):
             postmaster.stop(running, places.data)
     finally:
-        os.close(use)
+        locks.release(use)
 
 
 def _binaries_for(places: Places) -> Binaries:

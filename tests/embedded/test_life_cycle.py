@@ -1,6 +1,9 @@
 import os
 import signal
-from contextlib import ExitStack
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -20,6 +23,21 @@ def running_pid(data_dir: Path) -> int:
 
 def is_running(data_dir: Path) -> bool:
     return find_running(data_dir / "data") is not None
+
+
+@contextmanager
+def zombie() -> Iterator[int]:
+    """The number of a process that has ended and whose parent does not bury it."""
+    script = "true & echo $!; exec sleep 600"
+    with subprocess.Popen(["/bin/sh", "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+        try:
+            assert parent.stdout is not None
+            pid = int(parent.stdout.readline())
+            stat = Path(f"/proc/{pid}/stat")
+            wait_for(lambda: stat.read_text().rpartition(")")[2].split()[0] == "Z", "the child has ended")
+            yield pid
+        finally:
+            parent.kill()
 
 
 def test_a_server_starts_on_a_new_directory_keeps_its_data_and_leaves_no_process(data_dir: Path) -> None:
@@ -113,17 +131,29 @@ def test_a_killed_server_comes_back_with_all_that_was_committed(data_dir: Path) 
     assert not is_running(data_dir)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 def test_a_zombie_counts_as_dead(data_dir: Path) -> None:
     EmbeddedServer(data_dir, fsync=False).start().stop()
-    child = os.fork()
-    if child == 0:
-        os._exit(0)
-    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # ended, and not yet buried
-    pid_file = data_dir / "data" / "postmaster.pid"
-    pid_file.write_text(f"{child}\n{data_dir}/data\n1\n5432\n{data_dir}/run\n\n    0 0\nready   \n")
-    with EmbeddedServer(data_dir, fsync=False) as server:
-        assert not server.adopted
-        assert running_pid(data_dir) != child
+    with zombie() as dead:
+        pid_file = data_dir / "data" / "postmaster.pid"
+        pid_file.write_text(f"{dead}\n{data_dir}/data\n1\n5432\n{data_dir}/run\n\n    0 0\nready   \n")
+        with EmbeddedServer(data_dir, fsync=False) as server:
+            assert not server.adopted
+            assert running_pid(data_dir) != dead
+
+
+def test_a_process_forked_by_a_user_does_not_count_as_one(data_dir: Path) -> None:
+    server = EmbeddedServer(data_dir, fsync=False).start()
+    assert server._use is not None
+    with subprocess.Popen(["sleep", "600"], pass_fds=[server._use]) as heir:
+        try:
+            server.stop()
+            assert not is_running(data_dir)
+            with EmbeddedServer(data_dir, fsync=False) as another:
+                assert not another.adopted
+            assert not is_running(data_dir)
+        finally:
+            heir.kill()
 
 
 def test_another_program_with_the_number_of_a_dead_server_is_not_taken_for_it(data_dir: Path) -> None:
