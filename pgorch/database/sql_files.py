@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import pgorch
@@ -53,8 +53,9 @@ def directory() -> Path:
     )
 
 
+@cache
 def sql_files(root: Path | None = None) -> SqlFiles:
-    """Reads all SQL files below `root`, or those of the running pgorch."""
+    """All SQL files below `root`, or those of the running pgorch, read once: a process is of one version."""
     root = root or directory()
     return SqlFiles(migrations=_read(root / "migrations"), functions=_read(root / "functions"))
 
