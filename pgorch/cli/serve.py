@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from pgorch.cli.logs import log_to_stderr
 from pgorch.cli.options import Dsn, required_dsn
 
 Host = Annotated[str, typer.Option("--host", help="Address to listen on.")]
@@ -16,6 +17,7 @@ def serve(dsn: Dsn = None, host: Host = "127.0.0.1", port: Port = 8000, quiet: Q
     from pgorch.api.server import serve as serve_api
 
     address = required_dsn(dsn)
+    log_to_stderr(quiet=quiet)
     if not quiet:
         typer.echo(f"API http://{host}:{port}", err=True)
     serve_api(address, host=host, port=port)

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from pgorch.cli.failures import UsageError
+from pgorch.cli.logs import log_to_stderr
 from pgorch.cli.options import App, Dsn, required_dsn
 
 
@@ -34,6 +35,7 @@ def worker(
             hint="pgorch worker --app your_module  (or PGORCH_APP)",
         )
     address = required_dsn(dsn)
+    log_to_stderr(quiet=quiet)
     registry = load_app(*app)
     queues = tuple(dict.fromkeys(queue or ["default"]))
     if not quiet:
