@@ -3,7 +3,6 @@
 import logging
 import os
 
-
 _ABOUT = ("run_id", "node", "step_id", "attempt", "tool")
 
 

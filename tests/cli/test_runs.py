@@ -68,7 +68,8 @@ def test_waiting_ends_with_0_once_the_run_has_completed(engine: Engine, environm
     command = [sys.executable, "-m", "pgorch", "run", "pair", "--wait", "--timeout", "60"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as waiter:
         # Only once the command listens: then the end has to reach it by itself.
-        wait_until(lambda: engine.rows("select id from pgorch.runs where watched_until is not null") != [])
+        watched = "select id from pgorch.runs where watched_until is not null"
+        wait_until(lambda: engine.rows(watched) != [] or waiter.poll() is not None)
         engine.run({"a": {"x": 1}})
         out, _ = waiter.communicate(timeout=60)
     assert waiter.returncode == 0
