@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
 import pytest
 
 from demos.data_quality import rules
@@ -52,11 +51,18 @@ def read_until(process: subprocess.Popen[str], pattern: str) -> str:
 
 def left_behind(home: Path) -> list[str]:
     """Processes that know the directory of the demo."""
-    return [
-        " ".join(process.info["cmdline"])
-        for process in psutil.process_iter(["cmdline"])
-        if any(str(home) in part for part in process.info["cmdline"] or [])
-    ]
+    if Path("/proc/self/cmdline").exists():
+        lines = [command_line(each) for each in Path("/proc").glob("[0-9]*/cmdline")]
+    else:
+        lines = subprocess.check_output(["ps", "-axo", "command"], text=True).splitlines()
+    return [line for line in lines if str(home) in line]
+
+
+def command_line(file: Path) -> str:
+    try:
+        return file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""  # it has just ended
 
 
 @pytest.fixture
