@@ -95,26 +95,21 @@ end
 $$;
 
 create or replace function pgorch._counts_after(
-    p_graph_id uuid, p_counts jsonb, p_edge pgorch.edges, p_source_loops text[], p_target_loops text[]) returns jsonb
+    p_graph_id uuid, p_counts jsonb, p_source_loops text[], p_target_loops text[]) returns jsonb
     language plpgsql stable
     as $$
 declare
-    v_counts jsonb := p_counts;
     v_shared text[];
 begin
-    if p_edge.max_traversals is not null then
-        v_counts := coalesce(v_counts, '{}') || jsonb_build_object(
-            p_edge.ord::text, coalesce((v_counts ->> p_edge.ord::text)::integer, 0) + 1);
-    end if;
-    if v_counts is null or p_source_loops = p_target_loops then
-        return v_counts;
+    if p_counts is null or p_source_loops = p_target_loops then
+        return p_counts;
     end if;
     -- A loop that is left forgets its counts: the limit is per entry.
     v_shared := p_source_loops[1:pgorch._common_depth(p_source_loops, p_target_loops)];
     return (
-        select jsonb_object_agg(e.ord::text, v_counts -> e.ord::text)
+        select jsonb_object_agg(e.ord::text, p_counts -> e.ord::text)
         from pgorch.edges e
-        where e.graph_id = p_graph_id and v_counts ? e.ord::text
+        where e.graph_id = p_graph_id and p_counts ? e.ord::text
           and (e.counted_loop is null or e.counted_loop = any (v_shared)));
 end
 $$;

@@ -221,7 +221,14 @@ declare
     v_edge pgorch.edges;
     v_loops text[];
     v_branches constant integer := cardinality(p_ranks);
+    v_counts jsonb;
 begin
+    -- All edges taken are counted before any is followed, so that a branch that goes back knows what its siblings used.
+    select coalesce(p_move.counts, '{}') || jsonb_object_agg(e.ord::text, coalesce((p_move.counts ->> e.ord::text)::integer, 0) + 1)
+    into v_counts
+    from pgorch.edges e
+    where e.graph_id = p_graph.id and e.source = p_node.id and e.rank = any (p_ranks) and e.max_traversals is not null;
+    v_counts := coalesce(v_counts, p_move.counts);
     for v_edge in
         select e.* from pgorch.edges e
         where e.graph_id = p_graph.id and e.source = p_node.id and e.rank = any (p_ranks) order by e.ord
@@ -229,7 +236,7 @@ begin
         v_move := null;
         v_move.node := v_edge.target;
         select n.loops into v_loops from pgorch.nodes n where n.graph_id = p_graph.id and n.id = v_edge.target;
-        v_move.counts := pgorch._counts_after(p_graph.id, p_move.counts, v_edge, p_node.loops, v_loops);
+        v_move.counts := pgorch._counts_after(p_graph.id, v_counts, p_node.loops, v_loops);
         if p_graph.has_forks then
             v_move.visit := pgorch._visit_after(coalesce(p_move.visit, '{}'), p_node.loops, v_loops, v_edge.back);
             v_move.lineage := coalesce(p_move.lineage, '[]');
