@@ -55,7 +55,7 @@ begin
     if p_definition -> 'nodes' = '[]' then
         return next pgorch._graph_error('/nodes', 'bad_value', 'the graph has no node', 'A graph has at least one node, at which a run starts.');
     end if;
-    if jsonb_typeof(p_definition -> 'start_node') = 'string'
+    if jsonb_typeof(p_definition -> 'start_node') = 'string' and jsonb_typeof(p_definition -> 'nodes') = 'array'
        and not exists (select from unnest(v_nodes) n(value) where n.value ->> 'id' = p_definition ->> 'start_node') then
         return next pgorch._graph_error('/start_node', 'unknown_node', format('there is no node %s', pgorch._quoted(p_definition ->> 'start_node')),
             'Give the id of one of the nodes.', p_definition ->> 'start_node', '"nodes"');
@@ -80,7 +80,7 @@ create or replace function pgorch._with_near_names(p_error jsonb, p_definition j
     select (p_error - 'wrong' - 'right') || coalesce((
         select jsonb_build_object('hint', concat_ws(' ', n.near, p_error ->> 'hint'))
         from (select pgorch._near_names(p_error ->> 'wrong', case p_error ->> 'right'
-                  when 'nodes' then (select array_agg(d.value ->> 'id') from jsonb_array_elements(p_definition -> 'nodes') d(value))
+                  when 'nodes' then (select array_agg(d.value ->> 'id') from jsonb_path_query(p_definition, 'strict $.nodes[*]', '{}', true) d(value))
                   when 'functions' then (select array_agg(t.name) from pgorch.tools t)
                   when 'graph' then (select array_agg(f.key) from pgorch._fields('graph') f)
                   when 'node' then (select array_agg(f.key) from pgorch._fields('node') f)
