@@ -13,13 +13,14 @@ from tests.graphs.graphs import Graphs
 WORDS = [
     "a", "b", "f", "task", "pass", "fail", "approval", "wait_for_approval", "map", "success", "rejected",
     "expired", "always", "all", "first", "any", "5 minutes", "${$.x}", "${$.x", "$.x == 1", "$.x",
-    "$nodes.a.x", "${$nodes.b.output}", "$error.type == 1", "", "'", '"', "\\", "${}", "1e400", "🙂", "x" * 300, "a@1", "$",
+    "$nodes.a.x", "${$nodes.b.output}", "$error.type == 1",
+    "", "'", '"', "\\", "${}", "1e400", "🙂", "x" * 300, "a@1", "$",
 ]  # fmt: skip
 KEYS = [
     "id", "type", "function", "input", "into", "retry", "timeout", "queue", "priority", "join", "branch",
     "title", "show", "message", "error", "source", "target", "on", "sourceHandle", "condition", "limit",
-    "label", "name", "nodes", "edges", "start_node", "description", "max_attempts", "initial_interval", "jitter",
-    "retry_on", "position", "sql", "wrong", "a/b",
+    "label", "name", "nodes", "edges", "start_node", "description", "max_attempts", "initial_interval",
+    "jitter", "retry_on", "position", "sql", "wrong", "a/b",
 ]  # fmt: skip
 
 scalars = (
