@@ -23,8 +23,12 @@ def list_workers(dsn: Dsn = None, output: Output = None) -> None:
     """List workers, the living ones first."""
     with session(dsn) as db:
         rows = db.rows(
-            "select w.* from pgorch.worker_list w"
-            " order by (w.status = 'alive') desc, w.name, w.worker_id, w.bucket"
+            "select w.worker_id, w.name, min(w.status) as status, w.queues, w.tools, w.slots,"
+            " sum(w.running_steps)::int as running_steps, bool_and(w.asleep) as asleep,"
+            " min(w.started_at) as started_at, min(w.expires_at) as expires_at,"
+            " bool_and(w.death_seen_at_once) as death_seen_at_once"
+            " from pgorch.worker_list w group by w.worker_id, w.name, w.queues, w.tools, w.slots"
+            " order by (min(w.status) = 'alive') desc, w.name, w.worker_id"
         )
     print_rows(
         rows,
@@ -51,7 +55,12 @@ def list_tools(dsn: Dsn = None, output: Output = None) -> None:
 def list_queues(dsn: Dsn = None, output: Output = None) -> None:
     """List what waits, by queue and tool."""
     with session(dsn) as db:
-        rows = db.rows("select q.* from pgorch.queue_depth q order by q.queue, q.tool, q.bucket")
+        rows = db.rows(
+            "select q.queue, q.tool, sum(q.ready)::int as ready, sum(q.retrying)::int as retrying,"
+            " min(q.oldest_ready_at) as oldest_ready_at, max(q.oldest_age) as oldest_age,"
+            " max(q.workers) as workers from pgorch.queue_depth q group by q.queue, q.tool"
+            " order by q.queue, q.tool"
+        )
     print_rows(
         rows,
         ["queue", "tool", "ready", "retrying", "oldest_age", "workers"],

@@ -1,7 +1,7 @@
 import json
 from typing import Any
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pgorch.cli.positions import position_of
@@ -35,6 +35,7 @@ def value_at(text: str, line: int, column: int) -> Any:
     return json.JSONDecoder().raw_decode(text, offset)[0]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(VALUES, st.sampled_from([None, 0, 2]), st.booleans())
 def test_the_value_of_a_pointer_begins_at_its_position(
     value: Any, indent: int | None, ascii_only: bool
