@@ -28,7 +28,7 @@ def try_lock(descriptor: int, *, shared: bool) -> bool:
 
 
 def release(descriptor: int) -> None:
-    """Give the lock up and close the file. Closing alone would leave the lock to a process forked meanwhile."""
+    """Give the lock up. Closing alone would leave it to a process that was forked meanwhile."""
     fcntl.flock(descriptor, fcntl.LOCK_UN)
     os.close(descriptor)
 

@@ -28,7 +28,9 @@ def is_running(data_dir: Path) -> bool:
 @contextmanager
 def zombie() -> Iterator[int]:
     """The number of a process that has ended and whose parent does not bury it."""
-    script = "import subprocess, time; p = subprocess.Popen(['true']); print(p.pid, flush=True); time.sleep(600)"
+    script = (
+        "import subprocess, time; p = subprocess.Popen('true'); print(p.pid, flush=True); time.sleep(600)"
+    )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
         try:
             assert parent.stdout is not None
