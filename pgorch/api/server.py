@@ -51,7 +51,7 @@ def build_server(
         "proxy_headers": False,
         "server_header": False,
         "timeout_graceful_shutdown": SHUTDOWN_SECONDS,
-        "h11_max_incomplete_event_size": 64 * 1024,
+        "ws": "none",
         **options,
     }
     return _Server(uvicorn.Config(app, host=host, port=port, **settings), app)

@@ -18,7 +18,6 @@ class Services:
     def __init__(
         self, dsn: str, connections: int = SIZE, connection_wait_seconds: float = WAIT_SECONDS
     ) -> None:
-        self.dsn = dsn
         self.connections = Connections(dsn, connections, connection_wait_seconds)
         self.changes = RunChanges(dsn, self.connections)
 

@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 
 from pgorch.api.problems import KINDS, TYPE_PREFIX
 from pgorch.api.server import build_server
+from pgorch.api.services import Services
 from tests.support.engine import chain, definition
 
 DEADLINE_SECONDS = 30.0
@@ -33,15 +34,24 @@ def client_of(app: Starlette) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost", timeout=60)
 
 
+class LiveClient(httpx.AsyncClient):
+    """A client of a server in this process, whose insides can be looked at."""
+
+    services: Services
+
+
 @asynccontextmanager
-async def serving(dsn: str) -> AsyncIterator[httpx.AsyncClient]:
+async def serving(dsn: str) -> AsyncIterator[LiveClient]:
     """A client of a real server, on a socket, in the loop of the test. Leaving it shuts the server down."""
     server = build_server(dsn, port=0)
     running = asyncio.create_task(server.serve())
-    async with httpx.AsyncClient(timeout=60) as client:
+    async with LiveClient(timeout=60) as client:
         try:
             await until(lambda: server.started)
             port = server.servers[0].sockets[0].getsockname()[1]
+            app = server.config.app
+            assert isinstance(app, Starlette)
+            client.services = app.state.services
             client.base_url = httpx.URL(f"http://127.0.0.1:{port}")
             yield client
         finally:

@@ -17,14 +17,28 @@ def watched(engine: Engine, run_id: UUID) -> Any:
     return engine.value("select watched_until is not null from pgorch.runs where id = %s", run_id)
 
 
-async def test_waiting_ends_when_the_run_ends(client: httpx.AsyncClient, engine: Engine) -> None:
+# A waiting client looks by itself every 20 seconds; what comes sooner was woken.
+SOON_SECONDS = 12.0
+
+
+@pytest.fixture
+def no_polling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on only the listener can wake a client."""
+    monkeypatch.setattr(waiting.RunChanges, "_poll", lambda self: asyncio.sleep(0))
+
+
+@pytest.mark.usefixtures("no_polling")
+async def test_waiting_ends_when_the_run_ends(
+    client: httpx.AsyncClient, app: Starlette, engine: Engine
+) -> None:
+    await until(app.state.services.changes.listening.is_set)
     run_id = engine.start(plain())
     answer = asyncio.create_task(client.get(f"/graph/state/{run_id}?wait=60"))
     await until(lambda: watched(engine, run_id))
 
     engine.run()
 
-    assert (await answer).json()["status"] == "completed"
+    assert (await asyncio.wait_for(answer, SOON_SECONDS)).json()["status"] == "completed"
 
 
 async def test_waiting_ends_when_the_run_awaits_an_approval(
@@ -36,7 +50,7 @@ async def test_waiting_ends_when_the_run_awaits_an_approval(
 
     engine.run()
 
-    assert (await answer).json()["status"] == "awaiting_approval"
+    assert (await asyncio.wait_for(answer, SOON_SECONDS)).json()["status"] == "awaiting_approval"
     # And what is so already is answered at once.
     again = await client.get(f"/graph/state/{run_id}?wait=60")
     assert again.json()["status"] == "awaiting_approval"
@@ -63,16 +77,15 @@ async def test_a_lost_notification_is_made_up_for_by_polling(
 
     engine.run()
 
-    assert (await asyncio.wait_for(answer, 20)).json()["status"] == "completed"
+    assert (await asyncio.wait_for(answer, SOON_SECONDS)).json()["status"] == "completed"
 
 
+@pytest.mark.usefixtures("no_polling")
 async def test_the_listener_comes_back_and_wakes_those_who_waited(
-    client: httpx.AsyncClient, app: Starlette, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    client: httpx.AsyncClient, app: Starlette, engine: Engine
 ) -> None:
     changes = app.state.services.changes
     await until(changes.listening.is_set)
-    # No polling in this test: only the listener can have woken the client.
-    monkeypatch.setattr(waiting.RunChanges, "_poll", lambda self: asyncio.sleep(0))
     run_id = engine.start(plain())
     answer = asyncio.create_task(client.get(f"/graph/state/{run_id}?wait=60"))
     await until(lambda: watched(engine, run_id))
@@ -84,7 +97,7 @@ async def test_the_listener_comes_back_and_wakes_those_who_waited(
     assert ended == 1
     engine.run()
 
-    assert (await asyncio.wait_for(answer, 25)).json()["status"] == "completed"
+    assert (await asyncio.wait_for(answer, SOON_SECONDS)).json()["status"] == "completed"
     await until(changes.listening.is_set)
 
 
@@ -93,8 +106,9 @@ async def test_a_client_that_goes_away_is_not_waited_for(database: str, engine: 
     async with serving(database) as client:
         answer = asyncio.create_task(client.get(f"/graph/state/{run_id}?wait=300"))
         await until(lambda: watched(engine, run_id))
+        assert client.services.changes.waiting == 1
         answer.cancel()
-        # The server would wait for the request to end, were it still under way.
+        await until(lambda: client.services.changes.waiting == 0, SOON_SECONDS)
     assert engine.status(run_id) == "running"
 
 
