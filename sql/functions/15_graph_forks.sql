@@ -103,6 +103,12 @@ begin
     from jsonb_array_elements(p_definition -> 'nodes') with ordinality n(value, at);
     has_forks := pgorch._has_forks(v_branch_all, sources, outcomes, conditional);
     joins := case when has_forks then pgorch._joining(v_count, start_at, targets) else array_fill(false, array[v_count]) end;
+    for v_at in 1 .. case when has_forks then cardinality(sources) else 0 end loop
+        -- A loop that one branch leaves while another goes round can be left again: what lies behind it is a join too.
+        if sources[v_at] > 0 and inner_loops[sources[v_at]] <> shared_loops[v_at] then
+            joins[targets[v_at]] := true;
+        end if;
+    end loop;
     join_nodes := '{}';
     from_nodes := '{}';
     if has_forks then
