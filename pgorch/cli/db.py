@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from types import FrameType
 from typing import Annotated, Any
 
 import psycopg
@@ -120,7 +119,6 @@ def _hold(data_dir: str | None, as_json: bool) -> None:
     """Use the server until a signal or `db stop` says otherwise."""
     from pgorch.embedded import EmbeddedServer
 
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
         with EmbeddedServer(data_dir) as server:
             facts = {"version": server.version, "data_dir": str(server.data_dir), "dsn": server.dsn}
@@ -155,10 +153,6 @@ def _told_to_stop(server: Any) -> bool:
 def _beside(dsn: str) -> str:
     """The server's own database: `db reset` drops the other one under those who are connected."""
     return make_conninfo(dsn, dbname="postgres")
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _runs(dsn: str) -> bool:

@@ -1,5 +1,7 @@
 """The command `pgorch`: all verbs in one place."""
 
+import signal
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -51,6 +53,12 @@ app.command("doctor")(doctor.doctor)
 app.command("bench")(bench)
 
 
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Run the command line and end the process with its exit code."""
+    # Whatever a command has started, a server or a scratch database, is ended on the way out.
+    signal.signal(signal.SIGTERM, _interrupt)
     app(prog_name="pgorch")
