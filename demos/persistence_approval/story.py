@@ -20,7 +20,7 @@ def play(machinery: Machinery, yes: bool) -> None:
     graph_id = api.post("/graph/create", json.loads(GRAPH.read_text()))["graph_id"]
     adelie, gentoo = (_start(machinery, graph_id, species) for species in ("Adelie", "Gentoo"))
     tell(
-        "Two runs estimate how heavy the penguins are. Each takes a second or two, long enough to be killed."
+        "Two runs estimate how heavy the penguins are. Each takes a few seconds, long enough to be killed."
     )
     survivor = _kill_in_the_middle(machinery, adelie)
     documents = {run_id: _settled(machinery, run_id, "awaiting_approval") for run_id in (adelie, gentoo)}
@@ -66,7 +66,7 @@ def play(machinery: Machinery, yes: bool) -> None:
 
 
 def _start(machinery: Machinery, graph_id: str, species: str) -> str:
-    body = {"graph_id": graph_id, "initial_state": {"species": species, "seconds": 1.5}}
+    body = {"graph_id": graph_id, "initial_state": {"species": species, "seconds": 2.5}}
     return str(machinery.api.post("/graph/run", body)["run_id"])
 
 

@@ -146,8 +146,11 @@ def _hints(function: Callable[..., Any], tool: str) -> dict[str, Any]:
         inner = inner.__init__
     elif not inspect.isroutine(inner):
         inner = type(inner).__call__
+    # What a tool returns is checked as JSON, so the type that it promises need not even be importable.
+    hints = {name: hint for name, hint in inspect.get_annotations(inner).items() if name != "return"}
+    names = getattr(inspect.unwrap(inner), "__globals__", {})
     try:
-        return typing.get_type_hints(inner, include_extras=True)
+        return typing.get_type_hints(types.SimpleNamespace(__annotations__=hints), names, include_extras=True)
     except NameError as error:
         raise ConfigError(
             f"A type hint of the tool {tool} names something that is not there: {error}.",

@@ -201,6 +201,24 @@ def test_dates_and_other_types_are_made_from_json() -> None:
         of(plan).bind({"day": "2026-11-23", "run": str(uuid.UUID(int=1)), "size": "big"}, {})
 
 
+def test_the_type_that_a_tool_returns_need_not_be_importable() -> None:
+    @tool
+    def table(rows: "int") -> "Frame":  # type: ignore[name-defined]  # noqa: F821
+        return rows
+
+    assert of(table).bind(None, {"rows": 2}) == {"rows": 2}
+
+
+def test_a_tool_may_be_wrapped_by_another_decorator() -> None:
+    @tool
+    @functools.wraps(charge)
+    async def logged(*args: Any, **kwargs: Any) -> Any:
+        return await charge(*args, **kwargs)
+
+    assert of(logged).parameters == of(charge).parameters
+    assert of(logged).is_async
+
+
 def test_a_parameter_for_the_rest_takes_what_no_other_takes() -> None:
     @tool
     def log(level: str, ctx: Context, **rest: Any) -> None: ...
