@@ -51,6 +51,7 @@ begin
         update pgorch.approvals a set status = 'cancelled', decided_at = p_now
         where a.bucket = p_bucket and a.run_id = p_run.id and a.status = 'open';
     end if;
+    delete from pgorch._writes w where w.bucket = p_bucket and w.run_id = p_run.id;
     p_run.live := 0;
     p_run.status := p_status;
     p_run.finished_at := p_now;
@@ -70,8 +71,7 @@ begin
         where r.bucket = p_bucket and r.id = p_run.id;
     end if;
     update pgorch.runs r
-    set writers = p_run.writers, status = p_run.status, finished_at = p_run.finished_at, error = p_run.error,
-        live = p_run.live, seq = p_run.seq, delta = p_run.delta
+    set status = p_run.status, finished_at = p_run.finished_at, error = p_run.error, live = p_run.live, seq = p_run.seq, delta = p_run.delta
     where r.bucket = p_bucket and r.id = p_run.id;
     perform pgorch._tell_watchers(p_run, p_now);
 end

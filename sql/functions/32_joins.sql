@@ -38,12 +38,18 @@ begin
         group by s.node, s.visit order by min(s.id)
     loop
         select n.loops into v_loops from pgorch.nodes n where n.graph_id = p_run.graph_id and n.id = v_join.node;
+        -- `offset 0` keeps the inner question a question about one live step, asked until one can still arrive; made a
+        -- join of, it was answered for all of them (280 ms instead of 1 at 1,000 branches).
         continue when exists (
             select from pgorch.steps s
-            join pgorch._reach w on w.graph_id = p_run.graph_id and w.target = v_join.node and w.source = s.node
-            join pgorch.nodes n on n.graph_id = p_run.graph_id and n.id = s.node
-            where s.bucket = p_bucket and s.run_id = p_run.id
-              and pgorch._can_reach(s.visit, n.loops, v_join.visit, v_loops, w.via_back));
+            where s.bucket = p_bucket and s.run_id = p_run.id and not (s.kind = 'join' and s.node = v_join.node)
+              and exists (
+                select from pgorch._reach w
+                where w.graph_id = p_run.graph_id and w.target = v_join.node and w.source = s.node
+                  and pgorch._can_reach(
+                      s.visit, (select n.loops from pgorch.nodes n where n.graph_id = p_run.graph_id and n.id = s.node),
+                      v_join.visit, v_loops, w.via_back)
+                offset 0));
         select array_agg(s.id order by s.id) into v_ids
         from pgorch.steps s
         where s.bucket = p_bucket and s.run_id = p_run.id and s.kind = 'join'
@@ -52,7 +58,7 @@ begin
         v_move.visit := v_join.visit;
         v_move.joined := true;
         v_move.attempt := cardinality(v_ids);
-        v_move.lineage := pgorch._joined_lineage(p_bucket, v_ids);
+        v_move.lineage := pgorch._joined_lineage(p_bucket, p_run.id, v_ids);
         v_move.counts := (
             select jsonb_object_agg(c.ord, c.most)
             from (select t.key as ord, max(t.value::integer) as most

@@ -153,7 +153,7 @@ begin
         v_written := pgorch._written(v_node.into_key, p_move.output);
     end if;
     if p_graph.has_forks and v_written <> '{}' then
-        v_key := pgorch._conflicting_key(coalesce(run.writers, '{}'), v_written, coalesce(p_move.lineage, '[]'));
+        v_key := pgorch._conflicting_key(p_bucket, run.id, v_written, coalesce(p_move.lineage, '[]'));
     end if;
     if v_key is not null then
         v_problem := jsonb_build_object('type', 'StateConflict',
@@ -192,8 +192,7 @@ begin
         p_actor => p_move.actor, p_visit => p_move.visit, p_output => p_move.output, p_error => p_move.error);
     run.delta := run.delta || v_written;
     if p_graph.has_forks and v_written <> '{}' then
-        run.writers := coalesce(run.writers, '{}') || (
-            select jsonb_object_agg(k.key, coalesce(p_move.lineage, '[]')) from jsonb_object_keys(v_written) k(key));
+        perform pgorch._note_writes(p_bucket, run.id, v_written, coalesce(p_move.lineage, '[]'));
     end if;
     if v_problem is not null then
         if p_move.error is not null then

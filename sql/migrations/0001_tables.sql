@@ -140,7 +140,6 @@ create table pgorch.runs (
     queue           text,
     input           jsonb not null,
     snapshot        jsonb,
-    writers         jsonb,
     status          text not null check (status in ('running', 'awaiting_approval', 'waiting', 'paused', 'completed', 'failed', 'cancelled')),
     watched_until   timestamptz,
     finished_at     timestamptz,
@@ -158,7 +157,6 @@ create table pgorch.runs (
 ) with (fillfactor = 35, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.2);
 comment on column pgorch.runs.snapshot is 'State at the last fold; null: the input. The state is coalesce(snapshot, input) || delta.';
 comment on column pgorch.runs.delta is 'Keys written since the last fold. Kept apart so that a small output never rewrites a large state.';
-comment on column pgorch.runs.writers is 'In graphs with forks: for each key of the state, the lineage of the step that wrote it last.';
 comment on column pgorch.runs.live is 'Number of rows in steps.';
 comment on column pgorch.runs.seq is 'Number of the last history entry.';
 comment on column pgorch.runs.watched_until is 'Until when somebody waits for news of this run; only then is NOTIFY sent for it.';
@@ -206,6 +204,16 @@ create index steps_claimable on pgorch.steps (bucket, lane_queue, lane_tool, pri
 create index steps_leased on pgorch.steps (bucket, worker_id) where worker_id is not null;
 -- Serves joins, cancel and the views: what is live in a run.
 create index steps_of_run on pgorch.steps (bucket, run_id, id);
+
+create table pgorch._writes (
+    bucket  integer not null,
+    run_id  uuid not null,
+    key     text not null,
+    lineage jsonb not null,
+    primary key (bucket, run_id, key)
+);
+comment on table pgorch._writes is
+    'In live runs of graphs with forks: for each key of the state, the lineage of the step that wrote it last. Rows, so that a wide fan-out does not rewrite what it has written.';
 
 create type pgorch.event_kind as enum (
     'step_completed', 'step_failed', 'attempt_failed', 'attempt_lost',
