@@ -29,7 +29,7 @@ def absurd(arena: Arena) -> list[Figure]:
     with arena.database() as (dsn, db), arena.database() as (peer_dsn, peer):
         url = _url(peer_dsn)
         variables = {**os.environ, "ABSURD_DATABASE_URL": url}
-        variables["PATH"] = f"{arena.server.bin_dir}{os.pathsep}{os.environ['PATH']}"
+        variables["PATH"] = f"{arena.programs}{os.pathsep}{os.environ['PATH']}"
         for arguments in (["init"], ["create-queue", "default"]):
             subprocess.run([program.parent / "absurdctl", *arguments], env=variables, check=True)
         with _peers(program, url):

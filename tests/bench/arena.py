@@ -51,9 +51,10 @@ class Figure:
 class Arena:
     """`scale` below 1 makes every workload smaller, to try whether it works; figures then mean nothing."""
 
-    def __init__(self, server: EmbeddedServer, scale: float = 1.0) -> None:
-        self.server = server
-        self.dsn = server.dsn
+    def __init__(self, dsn: str, *, version: str, programs: Path, scale: float = 1.0) -> None:
+        self.dsn = dsn
+        self.version = version
+        self.programs = programs
         self._scale = scale
         self._numbers = itertools.count(1)
 
@@ -63,7 +64,7 @@ class Arena:
     @contextlib.contextmanager
     def database(self) -> Iterator[tuple[str, Session]]:
         """A fresh database with pgorch in it, dropped afterwards."""
-        name = f"goal_{next(self._numbers)}"
+        name = f"goal_{os.getpid()}_{next(self._numbers)}"
         with bench_session(self.dsn) as admin:
             admin.connection.execute(f"create database {name} template template0 encoding 'UTF8'".encode())
             try:
@@ -95,7 +96,7 @@ def arena(scale: float) -> Iterator[Arena]:
     directory = Path(tempfile.gettempdir()) / f"pgorch-goals-{os.getpid()}"
     try:
         with EmbeddedServer(directory, fsync=True) as server:
-            yield Arena(server, scale)
+            yield Arena(server.dsn, version=server.version, programs=server.bin_dir, scale=scale)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

@@ -63,7 +63,7 @@ def _append(file: Path, name: str, figures: list[Figure], ground: Arena, scale: 
         "workload": name,
         "figures": {figure.name: figure.value for figure in figures},
         "goals": {figure.name: [figure.goal, figure.passed] for figure in figures if figure.goal},
-        "postgres": ground.server.version,
+        "postgres": ground.version,
         "machine": machine(),
         "scale": scale,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
