@@ -128,7 +128,9 @@ def test_loops_and_ways_are_what_their_definitions_say(graphs: Graphs, chance: r
         assert edge["counted_loop"] == (both[-1] if both else None)
 
     forks = any(sum(s == node for s, _ in pairs) > 1 for node in nodes)
-    joining = {node for node in nodes if forks and sum(t == node for _, t in pairs) + (node == START) > 1}
+    several = {node for node in nodes if sum(t == node for _, t in pairs) + (node == START) > 1}
+    behind_a_loop = {t for s, t in pairs if set(loops[s]) - set(loops[t])}
+    joining = several | behind_a_loop if forks else set()
     assert {n for n, row in rows.items() if row["joins"]} == joining
     assert graphs.reach(graph) == {j: w for j in joining if (w := plain.ways_to(j))}
     headers = {j: plain.loop(j) for j in joining if j in loops[j]}
