@@ -137,10 +137,9 @@ class Lease:
         return connection
 
     def _enlist(self, worker_id: UUID) -> None:
-        for burnt in list(self._burnt):
-            for bucket in range(self._listing.buckets):
-                leave(self._ask(), bucket, burnt)
-            self._burnt.remove(burnt)
+        burnt = list(self._burnt)
+        self._leave(burnt)
+        self._burnt = [worker_id for worker_id in self._burnt if worker_id not in burnt]
         marker = new_marker()
         sent_at = time.monotonic()
         if hold_marker(self._ask(), marker):
@@ -202,13 +201,19 @@ class Lease:
             leaving = [*self._burnt, *([self.worker_id] if self.worker_id else [])]
             self.worker_id = None
         try:
-            if self._connection is None or self._connection.closed:
+            try:
+                self._leave(leaving)
+            except psycopg.Error:
+                # The connection may have been lost since the last heartbeat.
                 self._connect()
-            for worker_id in leaving:
-                for bucket in range(self._listing.buckets):
-                    leave(self._ask(), bucket, worker_id)
+                self._leave(leaving)
         except (psycopg.Error, PgorchError, OSError) as problem:
             log.warning("what is still leased comes free when the lease ends: %s", str(problem).strip())
         finally:
             if self._connection is not None:
                 self._connection.close()
+
+    def _leave(self, worker_ids: list[UUID]) -> None:
+        for worker_id in worker_ids:
+            for bucket in range(self._listing.buckets):
+                leave(self._ask(), bucket, worker_id)

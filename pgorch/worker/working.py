@@ -30,6 +30,10 @@ log = logging.getLogger("pgorch.worker")
 # With steps under way, the next result is probably near: to fall asleep before it comes would cost two calls.
 _SETTLE_SECONDS = 0.02
 _BELATED_SECONDS = 5.0
+_UNDER_WAY_SECONDS = 0.5
+# A call that hands in results brings their next steps back anyway. To look for others as well costs it a third
+# of its time, so a worker whose steps come back quickly does that only so often.
+_LOOK_SECONDS = 0.005
 
 
 class Working:
@@ -58,7 +62,8 @@ class Working:
         # Buckets to look in for claimable steps, and those in which the engine does not know us as asleep.
         self._to_look: set[int] = set()
         self._awake: set[int] = set()
-        self._compare_at = 0.0
+        self._look_at = 0.0
+        self._compare_at, self._compared = 0.0, False
         self._draining = False
         self._give_up_at = float("inf")
         self._failure: BaseException | None = None
@@ -140,7 +145,7 @@ class Working:
         if time.monotonic() >= self._compare_at:
             await self._compare(connection, worker_id)
         elif (bucket := self._next_bucket()) is not None:
-            await self._advance(connection, lease, worker_id, bucket)
+            await self._advance(connection, lease, worker_id, bucket, looks=self._is_to_look(bucket))
             # The steps just begun get their turn, so that those that end at once make one batch.
             await asyncio.sleep(0)
         elif await self._bell.wait(settling):
@@ -161,12 +166,19 @@ class Working:
         than can be handed in."""
         return -1 if self._draining else max(0, self._in_hand.free - len(self._handing_in))
 
+    def _is_to_look(self, bucket: int) -> bool:
+        return bucket in self._to_look or time.monotonic() >= self._look_at
+
     async def _advance(
-        self, connection: AsyncConnection[Any], lease: Lease, worker_id: UUID, bucket: int
+        self, connection: AsyncConnection[Any], lease: Lease, worker_id: UUID, bucket: int, *, looks: bool
     ) -> int:
-        self._to_look.discard(bucket)
         free = self._free()
         share = free if self._buckets == 1 else -(-free // self._buckets)
+        if looks:
+            self._to_look.discard(bucket)
+            self._look_at = time.monotonic() + _LOOK_SECONDS
+        else:
+            share = min(share, 0)
         answer = await self._handing_in.advance(
             connection, worker_id, bucket, share, asleep=bucket not in self._awake
         )
@@ -175,14 +187,14 @@ class Working:
         got = self._take_up(bucket, lease, worker_id, answer.rows)
         if answer.handed or got:
             self._awake.add(bucket)
-        if got >= answer.want:
+        if looks and got >= answer.want:
             self._to_look.add(bucket)
         return got
 
     async def _fall_asleep(self, connection: AsyncConnection[Any], lease: Lease, worker_id: UUID) -> None:
         """Asks to be told of new steps, and looks once more for what came before that was known."""
         bucket = self._awake.pop()
-        if not await self._advance(connection, lease, worker_id, bucket):
+        if not await self._advance(connection, lease, worker_id, bucket, looks=True):
             self._to_look.add(bucket)
 
     def _take_up(self, bucket: int, lease: Lease, worker_id: UUID, rows: list[Advanced]) -> int:
@@ -216,7 +228,9 @@ class Working:
 
     async def _compare(self, connection: AsyncConnection[Any], worker_id: UUID) -> None:
         """Gives back steps that the engine has given us in an answer that never arrived."""
-        self._compare_at = time.monotonic() + self._timing.poll
+        # On a connection that was lost a call may still be under way; hence once more soon after the first time.
+        self._compare_at = time.monotonic() + (self._timing.poll if self._compared else _UNDER_WAY_SECONDS)
+        self._compared = True
         for bucket in range(self._buckets):
             for step_id, token in await held(connection, bucket, worker_id):
                 if not self._in_hand.has(step_id, token) and not self._handing_in.has(step_id, token):
@@ -240,7 +254,7 @@ class Working:
         prepare_for_advance(connection)
         self._failures = 0
         self._connection = connection
-        self._compare_at = 0.0
+        self._compare_at, self._compared = 0.0, False
         self.begin_anew()
         return connection
 

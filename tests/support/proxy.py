@@ -122,9 +122,8 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := wire.client.recv(65536):
                 self._flowing.wait()
-                if not wire.name:
-                    wire.name = _application_name(data)
                 fault = next((f for f in self._faults if f.fits(wire, data)), None)
+                wire.name = wire.name or _application_name(data)
                 if fault is not None:
                     fault.happened.set()
                     if not fault.reaches_server:
@@ -150,11 +149,12 @@ def _application_name(startup: bytes) -> str:
     return values.get(b"application_name", b"?").decode()
 
 
-def sessions(connection: psycopg.Connection[dict[str, object]], name: str) -> list[int]:
-    """The process ids of the sessions in this database whose application_name ends with `name`."""
+def sessions(connection: psycopg.Connection[dict[str, object]], purpose: str) -> list[int]:
+    """The process ids of the sessions that workers have in this database for a purpose ("": for any)."""
     rows = connection.execute(
         "select a.pid from pg_stat_activity a "
-        "where a.datname = current_database() and a.application_name like %s",
-        (f"%{name}",),
+        "where a.datname = current_database() and a.application_name like %s"
+        " order by a.pid",
+        (f"pgorch worker {purpose}%",),
     ).fetchall()
     return [int(str(row["pid"])) for row in rows]

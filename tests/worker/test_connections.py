@@ -1,0 +1,115 @@
+"""Connections come and go; work goes on."""
+
+import asyncio
+import logging
+
+import pytest
+
+from pgorch.worker.identity import Timing
+from tests.support.engine import chain
+from tests.support.proxy import Proxy, sessions
+from tests.worker.conftest import QUICK, Place
+
+
+def declare_chain(place: Place) -> str:
+    @place.tool
+    async def a(n: int) -> dict[str, int]:
+        await asyncio.sleep(0.005)
+        return {"n": n + 1}
+
+    @place.tool
+    def b(n: int) -> dict[str, int]:
+        return {"n": n + 1}
+
+    return place.create(chain("a b"))
+
+
+async def kill(place: Place, purpose: str = "") -> None:
+    """Ends the sessions that serve this purpose, and waits until there are others in their place."""
+    await place.until(lambda: sessions(place.connection, purpose))
+    killed = set(sessions(place.connection, purpose))
+    for pid in killed:
+        place.value("select pg_terminate_backend(%s)", pid)
+    await place.until(lambda: set(sessions(place.connection, purpose)) - killed)
+
+
+@pytest.mark.parametrize("purpose", ["advance", "heartbeat", "listener"])
+async def test_any_connection_can_be_lost_at_any_time(place: Place, purpose: str) -> None:
+    graph = declare_chain(place)
+    await place.work(slots=5)
+    runs = place.start_many(graph, [{"n": i} for i in range(60)])
+    for _ in range(3):
+        await kill(place, purpose)
+    await place.all_ended()
+    assert [place.run(run)["state"] for run in runs] == [{"n": i + 2} for i in range(60)]
+
+
+async def test_all_connections_can_be_lost_together(place: Place) -> None:
+    graph = declare_chain(place)
+    await place.work(slots=5)
+    runs = place.start_many(graph, [{"n": i} for i in range(60)])
+    await kill(place)
+    await place.all_ended()
+    assert {place.run(run)["status"] for run in runs} == {"completed"}
+
+
+async def test_without_notifications_the_heartbeat_finds_work(place: Place) -> None:
+    graph = declare_chain(place)
+    await place.work()
+    await place.until_asleep()
+    # Nobody is told as long as nobody is known to sleep.
+    place.connection.execute("update pgorch._worker_leases set asleep = false")
+    await place.ended(place.start(graph, {"n": 0}))
+
+
+async def test_without_notifications_and_heartbeats_polling_finds_work(place: Place) -> None:
+    graph = declare_chain(place)
+    await place.work(timing=Timing(beat=5, poll=0.3, stall_exit=None))
+    await place.until_asleep()
+    place.connection.execute("update pgorch._worker_leases set asleep = false")
+    run_id = place.start(graph, {"n": 0})
+    await place.until(lambda: place.run(run_id)["finished_at"] is not None, seconds=4.5)
+
+
+async def test_what_was_notified_while_the_listener_was_away_is_found(place: Place) -> None:
+    graph = declare_chain(place)
+    await place.work(timing=Timing(beat=5, poll=60, stall_exit=None))
+    for _ in range(3):
+        await place.until_asleep()
+        await kill(place, "listener")
+        await place.ended(place.start(graph, {"n": 0}))
+
+
+async def test_a_connection_that_does_not_answer_is_given_up(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "pgorch.worker")
+    graph = declare_chain(place)
+    with Proxy(place.dsn) as proxy:
+        await place.work(
+            dsn=proxy.dsn, timing=Timing(beat=0.1, lease=2, answer=1, beat_answer=1, stall_exit=None)
+        )
+        runs = place.start_many(graph, [{"n": i} for i in range(300)])
+        await place.until(lambda: place.value("select count(*) from pgorch.history") > 5)
+        proxy.hold()
+        await place.until(lambda: "the lease is lost" in caplog.text)
+        proxy.cut_all()
+        proxy.flow()
+        await place.all_ended()
+        assert {place.run(run)["state"]["n"] - i for i, run in enumerate(runs)} == {2}
+        await place.stop()
+    assert "has not answered" in caplog.text or "was not answered" in caplog.text
+
+
+async def test_behind_a_pooler_a_worker_does_without_sessions(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = declare_chain(place)
+    # What a pooler looks like from here: the process id of the session is not the one that was told.
+    monkeypatch.setattr("pgorch.worker.connections.is_session", lambda connection, row: False)
+    monkeypatch.setattr("pgorch.worker.lease.hold_marker", lambda connection, marker: False)
+    await place.work(timing=QUICK)
+    run_id = place.start(graph, {"n": 0})
+    await place.ended(run_id)
+    assert place.value("select count(*) from pgorch._worker_leases where marker is not null") == 0
+    assert sessions(place.connection, "listener") == []
