@@ -231,3 +231,12 @@ def test_a_wide_fork_joins_once(engine: Engine, width: int) -> None:
     engine.run({"b": 1}, batch=width)
     assert engine.order(run_id).split().count("z") == 1
     assert engine.state(run_id) == dict.fromkeys(names, 1)
+
+
+@pytest.mark.parametrize("order", ["a b", "b a"])
+def test_a_node_behind_a_loop_that_a_fork_leaves_runs_once(engine: Engine, order: str) -> None:
+    graph = definition("a b", ["a>b", ("a>a", {"condition": "$.n < 3", "limit": 5})])
+    graph["nodes"][0]["branch"] = "all"
+    run_id = engine.start(graph, {"n": 0})
+    engine.run({"a": lambda s: {"n": s.state["n"] + 1}}, choose=take(order))
+    assert engine.order(run_id) == "a a a b"

@@ -117,3 +117,10 @@ def test_a_run_stays_with_its_version_of_the_graph(engine: Engine) -> None:
     later = engine.start(str(first["name"]))
     engine.run()
     assert (engine.order(run_id), engine.order(later)) == ("a b c", "a c b")
+
+
+def test_a_branch_that_goes_back_knows_what_its_siblings_have_used_up(engine: Engine) -> None:
+    run_id = engine.start(definition("a b", [("a>b", {"limit": 1}), ("a>a", {"limit": 1})]))
+    engine.run()
+    assert engine.order(run_id) == "a a"
+    assert engine.error(run_id)["type"] == "NoMatchingEdge"

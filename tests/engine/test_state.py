@@ -137,3 +137,17 @@ def test_a_step_sees_the_state_of_the_moment_it_is_claimed(engine: Engine) -> No
     [second] = engine.worker.succeed(first, {"x": 2}, want=1)
     assert isinstance(second, Step)
     assert (second.node, second.state) == ("b", {"x": 2})
+
+
+def test_a_writer_beside_a_join_of_parts_of_two_forks_conflicts_with_what_follows_it(engine: Engine) -> None:
+    edges = ["a>b", "a>c", "b>b1", "b>b2", "b1>j", "c>j", "j>z", "b2>z"]
+    run_id = engine.start(definition("a b c b1 b2 j z", edges))
+    engine.run({"b2": {"x": 1}, "j": {"x": 2}})
+    assert engine.error(run_id)["type"] == "StateConflict"
+
+
+def test_a_writer_behind_a_join_of_parts_of_two_forks_follows_both(engine: Engine) -> None:
+    edges = ["a>b", "a>c", "b>b1", "b>b2", "b1>j", "c>j", "j>z", "b2>z"]
+    run_id = engine.start(definition("a b c b1 b2 j z", edges))
+    engine.run({"b1": {"x": 1}, "c": {"y": 1}, "j": {"x": 2, "y": 2}, "b2": {"w": 1}, "z": {"x": 3, "w": 3}})
+    assert (engine.status(run_id), engine.state(run_id)) == ("completed", {"x": 3, "y": 2, "w": 3})
