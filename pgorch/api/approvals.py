@@ -7,8 +7,8 @@ from starlette.requests import Request
 
 from pgorch.api import listing
 from pgorch.api.bodies import parsed, read_json
-from pgorch.api.models import DecisionRequest, RunDecisionRequest
 from pgorch.api.parameters import Parameter, cursor_id, identifier, page_size
+from pgorch.api.requests import DecisionRequest, RunDecisionRequest
 from pgorch.api.services import ACTOR, Services
 from pgorch.errors import NotFound
 

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from pgorch.api.models import ENDED
+from pgorch.api.answers import ENDED
 from pgorch.api.parameters import Parameter, identifier, integer
 from pgorch.api.problems import Problem
 from pgorch.api.services import Services
@@ -28,7 +28,8 @@ from pgorch.errors import PgorchError
 logger = logging.getLogger("pgorch.api")
 
 PING_SECONDS: Final = 15.0
-BATCH: Final = 500
+# Each event may have an output of 1 MiB.
+BATCH: Final = 100
 _LARGEST: Final = 2**31 - 1
 AFTER: Final = Parameter(
     "after",

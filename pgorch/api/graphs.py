@@ -7,6 +7,7 @@ from starlette.requests import Request
 from pgorch.api import listing
 from pgorch.api.bodies import read_json, read_object
 from pgorch.api.parameters import Parameter, cursor_id, page_size
+from pgorch.api.problems import with_pointers
 from pgorch.api.services import ACTOR, Services
 
 NAME: Final = Parameter("name", "query", "Only versions of the graph with this name.")
@@ -29,10 +30,7 @@ async def validate(services: Services, request: Request) -> Any:
     definition = await read_json(request)
     async with services.queries() as queries:
         faults = await queries.validate_graph(definition)
-    return {
-        "valid": not faults,
-        "errors": [{"pointer" if key == "path" else key: value for key, value in f.items()} for f in faults],
-    }
+    return {"valid": not faults, "errors": with_pointers(faults)}
 
 
 async def show(services: Services, request: Request) -> Any:

@@ -8,7 +8,7 @@ import orjson
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from pgorch.api.models import ENDED
+from pgorch.api.answers import ENDED
 
 Row = tuple[str, orjson.Fragment]
 

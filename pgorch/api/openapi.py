@@ -7,8 +7,8 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 import pgorch
+from pgorch.api.answers import ProblemDetails
 from pgorch.api.endpoint import Endpoint
-from pgorch.api.models import ProblemDetails
 from pgorch.api.parameters import Parameter
 from pgorch.api.problems import KINDS, MEDIA_TYPE
 

@@ -51,7 +51,7 @@ _OF_ERROR: Final[Mapping[type[errors.PgorchError], str]] = {
 _RETRY: Final = {"retry-after": "1"}
 
 
-@dataclass
+@dataclass(eq=False)
 class Problem(Exception):
     """A refusal. `kind` is a key of KINDS; `errors` say what is wrong: pointer, code, message, hint."""
 
@@ -78,11 +78,13 @@ class Problem(Exception):
         if self.instance:
             body["instance"] = self.instance
         if self.errors:
-            body["errors"] = [
-                {"pointer" if key == "path" else key: value for key, value in error.items()}
-                for error in self.errors
-            ]
+            body["errors"] = with_pointers(self.errors)
         return Response(orjson.dumps(body), self.status, dict(self.headers), MEDIA_TYPE)
+
+
+def with_pointers(faults: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Faults of a graph as HTTP shows them: what SQL calls path is a pointer (RFC 9457's word)."""
+    return [{"pointer" if key == "path" else key: value for key, value in fault.items()} for fault in faults]
 
 
 def problem_of(error: Exception) -> Problem:

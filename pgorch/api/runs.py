@@ -7,8 +7,8 @@ from uuid import UUID
 from starlette.requests import Request
 
 from pgorch.api import listing
+from pgorch.api.answers import ENDED, STATUSES
 from pgorch.api.bodies import loaded, parsed, read_body, read_json, too_large
-from pgorch.api.models import ENDED, STATUSES, CancelRequest, RunRequest
 from pgorch.api.parameters import (
     Parameter,
     choices,
@@ -19,6 +19,7 @@ from pgorch.api.parameters import (
     seconds_to_wait,
 )
 from pgorch.api.problems import Problem
+from pgorch.api.requests import CancelRequest, RunRequest
 from pgorch.api.services import ACTOR, Services
 from pgorch.api.waiting import WATCH_SECONDS, woken_by_disconnect
 from pgorch.strict_json import MAX_INPUT_BYTES

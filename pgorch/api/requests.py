@@ -1,0 +1,66 @@
+"""What bodies of requests hold: checked with this, and described by it in OpenAPI."""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Json = dict[str, Any]
+Id = Annotated[UUID, Field(strict=False)]
+MOST_RUNS_AT_ONCE = 10_000
+
+
+class Body(BaseModel):
+    """A request's body: members that it does not know are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class RunRequest(Body):
+    """Starts one run, or many of one graph."""
+
+    graph_id: str | None = Field(None, min_length=1, description="Id of a version of a graph.")
+    graph: str | None = Field(
+        None, min_length=1, description="Instead of graph_id: a name (latest version), or name@version."
+    )
+    initial_state: Json | None = Field(None, description="State that the run begins with; {} if left out.")
+    initial_states: list[Json] | None = Field(
+        None,
+        min_length=1,
+        max_length=MOST_RUNS_AT_ONCE,
+        description="Instead of initial_state: starts one run for each, all or none.",
+    )
+    idempotency_key: str | None = Field(None, min_length=1, max_length=200)
+    priority: int = Field(0, ge=-1000, le=1000, description="Higher runs first.")
+    queue: str | None = Field(None, min_length=1, max_length=100)
+
+    @model_validator(mode="after")
+    def _one_graph_one_form(self) -> "RunRequest":
+        if (self.graph_id is None) == (self.graph is None):
+            raise ValueError("name the graph by graph_id or by graph, one of the two")
+        if self.initial_states is not None:
+            if self.initial_state is not None:
+                raise ValueError("give initial_state for one run or initial_states for many, not both")
+            if self.idempotency_key is not None:
+                raise ValueError("an idempotency key names one run, so it does not go with initial_states")
+        return self
+
+
+class DecisionRequest(Body):
+    """Decides an approval."""
+
+    decision: Literal["approved", "rejected"]
+    data: Json | None = Field(None, description="What conditions read as $decision.<field>.")
+    comment: str | None = Field(None, max_length=10_000)
+
+
+class RunDecisionRequest(DecisionRequest):
+    """Decides an open approval of a run."""
+
+    approval_id: Id | None = Field(None, description="Which one, if the run waits for several.")
+
+
+class CancelRequest(Body):
+    """Ends a run."""
+
+    reason: str | None = Field(None, max_length=10_000)
