@@ -42,9 +42,9 @@ class Machinery:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        signal.signal(
-            signal.SIGINT, signal.SIG_IGN
-        )  # an impatient second Ctrl-C would leave processes behind
+        # An impatient second Ctrl-C would leave processes behind.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         if kind is not None and issubclass(kind, Exception):
             self._show_logs()
         self.stop_all()
