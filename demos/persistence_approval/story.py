@@ -19,9 +19,7 @@ def play(machinery: Machinery, yes: bool) -> None:
     api = machinery.api
     graph_id = api.post("/graph/create", json.loads(GRAPH.read_text()))["graph_id"]
     adelie, gentoo = (_start(machinery, graph_id, species) for species in ("Adelie", "Gentoo"))
-    tell(
-        "Two runs estimate how heavy the penguins are. Each takes a few seconds, long enough to be killed."
-    )
+    tell("Two runs estimate how heavy the penguins are. Each takes a few seconds, long enough to be killed.")
     survivor = _kill_in_the_middle(machinery, adelie)
     documents = {run_id: _settled(machinery, run_id, "awaiting_approval") for run_id in (adelie, gentoo)}
     _check_takeover(machinery, adelie, documents[adelie], survivor)
