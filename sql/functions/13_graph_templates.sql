@@ -33,6 +33,10 @@ end
 $$;
 comment on function pgorch._template_paths(jsonb) is 'The paths that a template reads, one for each ${...}.';
 
+create or replace function pgorch._count_of(p_part text, p_text text) returns integer
+    language sql immutable strict
+    as $$ select (length(p_text) - length(replace(p_text, p_part, ''))) / length(p_part) $$;
+
 create or replace function pgorch._template_errors(p_template jsonb, p_path text) returns setof jsonb
     language plpgsql immutable
     as $body$
@@ -42,6 +46,12 @@ declare
     v_understood constant text := '(\$\$\{)|\$\{((?:[^{}"]|"(?:[^"\\]|\\.)*"|\{[^{}"]*\})*)\}';
 begin
     for v_string in select s.path, s.value from pgorch._template_strings(p_template, p_path) s loop
+        -- Filling a string takes time in proportion to its length times its paths.
+        if length(v_string.value) > 100000 or pgorch._count_of('${', v_string.value) > 200 then
+            return next pgorch._graph_error(v_string.path, 'too_large',
+                'a string with ${...} has at most 100,000 characters and 200 paths', 'Let a task put the text together.');
+            continue;
+        end if;
         if strpos(regexp_replace(v_string.value, v_understood, '', 'g'), '${') > 0 then
             return next pgorch._graph_error(v_string.path, 'bad_template',
                 format('%s holds ${ without the } that ends it', pgorch._quoted(v_string.value)),

@@ -21,6 +21,8 @@ begin
     if octet_length(p_definition::text) > 4 * 1024 * 1024 then
         return next pgorch._graph_error('', 'too_large', format('the definition has %s bytes, more than 4 MiB', octet_length(p_definition::text)),
             'Keep large data in a table or a store of your own and pass a reference.');
+    elsif pgorch._count_of('${', p_definition::text) > 20000 then
+        return next pgorch._graph_error('', 'too_large', 'the templates of the graph have more than 20,000 paths', 'Split the graph into several.');
     elsif jsonb_path_exists(p_definition, 'strict $.**{65}', '{}', true) then
         return next pgorch._graph_error('', 'too_large', 'the definition is nested deeper than 64 levels', 'Flatten it.');
     end if;

@@ -89,7 +89,7 @@ def positions(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 any_json = settings(
-    max_examples=120,
+    max_examples=60,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -13,7 +13,7 @@ Pair = tuple[str, str]
 START = "n0"
 
 random_graphs = settings(
-    max_examples=60,
+    max_examples=50,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -115,3 +115,21 @@ def test_thousands_of_errors_are_cut_short(graphs: Graphs) -> None:
     assert time.monotonic() - began < SECONDS
     assert len(errors) == 501
     assert errors[-1]["code"] == "more_errors"
+
+
+@pytest.mark.parametrize(
+    ("template", "faults"),
+    [
+        ("${$.x} " * 200, set()),
+        ("${$.x} " * 201, {("/nodes/0/input/t", "too_large")}),
+        ("${$.x}" + "x" * 100_000, {("/nodes/0/input/t", "too_large")}),
+        ("x" * 200_000, set()),
+        (["${$.x}"] * 20_001, {("", "too_large")}),
+    ],
+)
+def test_templates_have_limits(graphs: Graphs, template: Any, faults: set[tuple[str, str]]) -> None:
+    graph = tasks("a")
+    graph["nodes"][0]["input"] = {"t": template}
+    began = time.monotonic()
+    assert graphs.faults(graph) == faults
+    assert time.monotonic() - began < SECONDS
