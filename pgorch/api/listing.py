@@ -12,7 +12,8 @@ from pgorch.api.answers import ENDED
 
 Row = tuple[str, orjson.Fragment]
 
-# One bucket after the other by its index, newest first; the buckets' pages are merged.
+# One bucket after the other by its index, newest first; the buckets' pages are merged. coalesce() instead of
+# "or is null": the index serves in a generic plan too, so a late page costs no more than the first.
 _RUNS: Final[LiteralString] = """
     select x.run_id::text, to_json(x) from generate_series(0, pgorch.bucket_count() - 1) b(bucket)
     cross join lateral (
@@ -20,7 +21,7 @@ _RUNS: Final[LiteralString] = """
                r.queue, r.idempotency_key, r.created_at, r.finished_at, r.error
         from pgorch.run_list r
         where r.bucket = b.bucket
-          and (%(before)s::uuid is null or r.run_id < %(before)s::uuid)
+          and r.run_id < coalesce(%(before)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
           and (%(statuses)s::text[] is null or r.status = any (%(statuses)s::text[]))
           and (%(graphs)s::uuid[] is null or r.graph_id = any (%(graphs)s::uuid[]))
           {and_unfinished}
@@ -40,7 +41,7 @@ _GRAPHS: Final[LiteralString] = """
         select g.graph_id, g.name, g.version, g.start_node, g.created_at, g.created_by
         from pgorch.graph_list g
         where (%(name)s::text is null or g.name = %(name)s::text)
-          and (%(before)s::uuid is null or g.graph_id < %(before)s::uuid)
+          and g.graph_id < coalesce(%(before)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
         order by g.graph_id desc limit %(limit)s::int) x
 """
 _GRAPH: Final[LiteralString] = """
@@ -50,7 +51,7 @@ _APPROVALS: Final[LiteralString] = """
     select x.approval_id::text, to_json(x) from (
         select a.approval_id, a.run_id, a.graph, a.node, a.title, a.show, a.requested_at, a.initiator
         from pgorch.waiting_approvals a
-        where (%(after)s::uuid is null or a.approval_id > %(after)s::uuid)
+        where a.approval_id > coalesce(%(after)s::uuid, '00000000-0000-0000-0000-000000000000')
           and (%(graph)s::text is null or a.graph = %(graph)s::text)
         order by a.approval_id limit %(limit)s::int) x
 """

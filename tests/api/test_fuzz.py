@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +16,8 @@ from psycopg import Connection
 from psycopg.rows import DictRow
 
 from pgorch.api.app import create_app
+from pgorch.api.openapi import document
+from pgorch.api.routes import ENDPOINTS
 from tests.api.driving import asking, client_of
 from tests.support.engine import Engine
 
@@ -74,6 +77,7 @@ class Target:
 
     def __init__(self, dsn: str, graph: str, run_id: str) -> None:
         self.graph, self.run_id = graph, run_id
+        self._paths = document(ENDPOINTS)["paths"]
         self._runner = asyncio.Runner()
         self._app = create_app(dsn)
         self._lifespan = self._app.router.lifespan_context(self._app)
@@ -92,7 +96,16 @@ class Target:
         assert response.status_code < 500, response.text
         if response.status_code >= 400:
             assert response.headers["content-type"] == "application/problem+json"
+        described = self._statuses(method, response.url.path)
+        assert described is None or str(response.status_code) in described, response.text
         return response
+
+    def _statuses(self, method: str, path: str) -> Any:
+        """The statuses that the description of the API has for a request; None if it has no such path."""
+        for template, item in self._paths.items():
+            if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path) and method.lower() in item:
+                return item[method.lower()]["responses"]
+        return None
 
     def post(self, path: str, body: Any) -> httpx.Response:
         return self.request("POST", path, content=written(body), headers=JSON_HEADERS)

@@ -100,7 +100,7 @@ async def test_killed_under_load_nothing_is_lost_and_repeated_requests_start_no_
             return
 
     async def one_after_the_other(client: httpx.AsyncClient, name: str) -> None:
-        for number in range(30):
+        for number in range(15):
             await start_until_answered(client, f"{name}-{number}")
 
     def enough(answers: int) -> bool:
@@ -108,14 +108,14 @@ async def test_killed_under_load_nothing_is_lost_and_repeated_requests_start_no_
 
     async with httpx.AsyncClient(base_url=api.url, timeout=20) as client:
         clients = [asyncio.create_task(one_after_the_other(client, f"client{n}")) for n in range(8)]
-        for answers in (40, 120):
+        for answers in (20, 60):
             await until(partial(enough, answers))
             api.kill()
             api.start()
         await asyncio.gather(*clients)
 
     assert repeated > 0
-    assert len(answered) == 240
+    assert len(answered) == 120
     kept = {
         row["idempotency_key"]: row["id"]
         for row in engine.rows("select id, idempotency_key from pgorch.runs")
@@ -123,7 +123,7 @@ async def test_killed_under_load_nothing_is_lost_and_repeated_requests_start_no_
     # Whatever was answered is there, once; and nothing else is.
     assert kept == answered
     engine.run(batch=100)
-    assert engine.value("select count(*) from pgorch.runs where status = 'completed'") == 240
+    assert engine.value("select count(*) from pgorch.runs where status = 'completed'") == 120
 
 
 async def test_two_processes_serve_one_run(api: ApiProcess, second_api: ApiProcess, engine: Engine) -> None:
