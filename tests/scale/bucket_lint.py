@@ -16,7 +16,16 @@ from pglast import ast, parse_plpgsql, parse_sql
 from pglast.enums import A_Expr_Kind, BoolExprType
 
 HOT_TABLES = frozenset(
-    {"runs", "steps", "history", "approvals", "_idempotency_keys", "_worker_leases", "_revocations", "_writes"}
+    {
+        "runs",
+        "steps",
+        "history",
+        "approvals",
+        "_idempotency_keys",
+        "_worker_leases",
+        "_revocations",
+        "_writes",
+    }
 )
 # Functions that change tables themselves, never on the path of a run.
 MAY_USE_DYNAMIC_SQL = frozenset({"maintain"})

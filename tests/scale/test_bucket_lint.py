@@ -12,10 +12,10 @@ FUNCTIONS = ROOT / "sql" / "functions"
 TABLES = ROOT / "sql" / "migrations" / "0001_tables.sql"
 
 
-def plpgsql(body: str, declare: str = "", name: str = "seeded") -> str:
+def plpgsql(body: str, name: str = "seeded") -> str:
     return (
         f"create or replace function pgorch.{name}(p_bucket integer, p_ids bigint[], p_run pgorch.runs)\n"
-        f"    returns void language plpgsql as $$\ndeclare\n    v_now timestamptz;\n{declare}begin\n{body}\nend\n$$;"
+        f"    returns void language plpgsql as $$\ndeclare\n    v_now timestamptz;\nbegin\n{body}\nend\n$$;"
     )
 
 

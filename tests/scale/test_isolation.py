@@ -1,0 +1,161 @@
+"""A call for one bucket touches that bucket alone."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
+
+from tests.scale.bucket_lint import HOT_TABLES
+from tests.scale.isolation import BUCKETS, hold_other_buckets, install
+from tests.support.engine import Engine, Worker, chain, definition
+from tests.support.races import open_connection
+
+MINE = BUCKETS[1]
+
+
+@pytest.fixture
+def locker(empty_database: str) -> Iterator[psycopg.Connection[DictRow]]:
+    with open_connection(empty_database, autocommit=False) as connection:
+        yield connection
+
+
+def prepared(dsn: str, replaced: tuple[str, str] | None = None) -> tuple[Engine, psycopg.Connection[DictRow]]:
+    """An engine with runs in every bucket, whose every further call fails rather than waits."""
+    connection = open_connection(dsn)
+    install(connection, replaced)
+    engine = Engine(connection)
+    engine.buckets = range(MINE, MINE + 1)
+    for bucket in BUCKETS:
+        for graph in (GRAPH, FORK):
+            engine.start(graph, {"n": 0}, bucket=bucket)
+    connection.execute("set lock_timeout = '500ms'")
+    connection.execute("set plan_cache_mode = force_custom_plan")
+    return engine, connection
+
+
+RETRY = {"max_attempts": 2, "initial_interval": "1 second", "jitter": 0}
+GRAPH = definition(
+    [{"id": "a", "retry": RETRY}, {"id": "ok", "type": "approval"}, "b", "c"],
+    ["a>ok", ("ok>b", {"condition": "$.n == 0"}), ("ok>c", {"on": "rejected"})],
+    name="with_approval",
+)
+FORK = definition(
+    ["a", {"id": "b", "input": {"n": "${$.n}", "a": "${$nodes.a.status}"}}, "c", "d"],
+    ["a>b", "a>c", "b>d", "c>d"],
+    name="with_fork",
+)
+
+
+def use_everything(engine: Engine) -> None:
+    """Every public function once at least, for runs of one bucket."""
+    value = engine.value
+    run_id = engine.start("with_approval", {"n": 0}, bucket=MINE, idempotency_key="k")
+    assert engine.start("with_approval", {"n": 0}, bucket=MINE, idempotency_key="k") == run_id
+    inputs = [Jsonb({"n": n}) for n in range(3)]
+    value("select pgorch.start_many('with_approval', %s, p_bucket => %s)", inputs, MINE)
+    plain = engine.start("plain", bucket=MINE)
+
+    worker = engine.worker
+    worker.advance([], 0, asleep=True)
+    steps = worker.claim(100)
+    assert steps
+    worker.fail(steps[0])
+    worker.release(steps[1])
+    at_hand = steps[2:]
+    while at_hand:
+        came = worker.advance([(s, "success", {"n": 0}) for s in at_hand], want=100)
+        at_hand = [s for s in came if s.kind == "step"]
+    engine.jump("1 minute")
+    worker.enlist()
+    engine.run()
+    query = "select status from pgorch.runs where bucket = %s and id = %s"
+    assert engine.value(query, MINE, plain) == "completed"
+
+    victim = Worker(engine.connection, worker.tools, engine.buckets).enlist()
+    engine.start("plain", bucket=MINE)
+    assert len(victim.claim(5)) == 1
+    engine.jump("1 minute")
+    worker.enlist()
+    worker.beat(MINE)
+    leaving = Worker(engine.connection, worker.tools, engine.buckets).enlist()
+    assert len(leaving.claim(5)) == 1
+    assert leaving.leave() == 1
+
+    value("select pgorch.run_state(%s)", run_id)
+    engine.rows("select * from pgorch.run_events(%s, 0, 10)", run_id)
+    engine.rows("select * from pgorch.watch_run(%s, 60)", run_id)
+    engine.approve(run_id)
+    engine.reject(engine.start("only_approval", bucket=MINE))
+    assert engine.cancel(engine.start("only_approval", bucket=MINE)) == "cancelled"
+    engine.run()
+
+
+def make_graphs(engine: Engine) -> None:
+    engine.graph(chain("a b c d") | {"name": "plain"})
+    engine.graph(definition([{"id": "ok", "type": "approval"}], name="only_approval"))
+
+
+def test_no_call_for_one_bucket_touches_another(
+    empty_database: str, locker: psycopg.Connection[DictRow]
+) -> None:
+    engine, connection = prepared(empty_database)
+    with connection:
+        make_graphs(engine)
+        hold_other_buckets(locker, MINE)
+        use_everything(engine)
+
+
+@pytest.mark.parametrize(
+    ("piece", "without"),
+    [
+        ("where r.bucket = v_bucket and r.id = p_run_id for update", "where r.id = p_run_id for update"),
+        (
+            "where a.bucket = p_bucket and a.run_id = p_run.id and a.status = 'open'",
+            "where a.run_id = p_run.id",
+        ),
+    ],
+)
+def test_a_forgotten_bucket_is_noticed(
+    empty_database: str, locker: psycopg.Connection[DictRow], piece: str, without: str
+) -> None:
+    engine, connection = prepared(empty_database, (piece, without))
+    with connection:
+        make_graphs(engine)
+        hold_other_buckets(locker, MINE)
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            use_everything(engine)
+
+
+def test_the_document_of_a_run_touches_its_bucket_alone(
+    empty_database: str, locker: psycopg.Connection[DictRow]
+) -> None:
+    engine, connection = prepared(empty_database)
+    with connection:
+        make_graphs(engine)
+        run_id = engine.start("with_approval", {"n": 0}, bucket=MINE)
+        # Whether a worker serves a step is asked in a view, for the bucket of the step's own row. Where buckets
+        # are spread over servers that is routed; PostgreSQL locks the partitions before it knows the row.
+        hold_other_buckets(locker, MINE, HOT_TABLES - {"_worker_leases"})
+        assert engine.value("select pgorch.run_document(%s)", run_id)["status"] == "running"
+
+
+CALLED = """
+    advance approve beat cancel decide enlist_worker leave reject run_document run_events run_state start
+    start_many watch_run
+"""
+WITHOUT_RUNS = """
+    bucket_count bucket_of clock_now create_graph find_graph maintain new_run_id register_tools set_clock
+    uuid7 validate_graph
+"""
+
+
+def test_every_public_function_is_called(connection: psycopg.Connection[DictRow]) -> None:
+    """Else a new one could be forgotten here."""
+    rows: list[dict[str, Any]] = connection.execute(
+        "select p.proname from pg_proc p where p.pronamespace = 'pgorch'::regnamespace"
+        r" and p.proname not like '\_%'"
+    ).fetchall()
+    assert {r["proname"] for r in rows} == set((CALLED + WITHOUT_RUNS).split())
