@@ -136,8 +136,8 @@ def test_the_document_of_a_run_touches_its_bucket_alone(
     with connection:
         make_graphs(engine)
         run_id = engine.start("with_approval", {"n": 0}, bucket=MINE)
-        # Whether a worker serves a step is asked in a view, for the bucket of the step's own row. Where buckets
-        # are spread over servers that is routed; PostgreSQL locks the partitions before it knows the row.
+        # A view asks, for the bucket of each step, whether a worker serves it. Where buckets are spread
+        # over servers that is routed; PostgreSQL locks the partitions before it knows the row.
         hold_other_buckets(locker, MINE, HOT_TABLES - {"_worker_leases"})
         assert engine.value("select pgorch.run_document(%s)", run_id)["status"] == "running"
 

@@ -299,7 +299,8 @@ class Engine:
         return self.connection.execute(query.encode(), parameters).fetchall()
 
     def status(self, run_id: UUID) -> str:
-        return str(self.value("select status from pgorch.runs where id = %s", run_id))
+        query = "select status from pgorch.runs where bucket = %s and id = %s"
+        return str(self.value(query, run_id.bytes[15], run_id))
 
     def error(self, run_id: UUID) -> Any:
         return self.value("select error from pgorch.runs where id = %s", run_id)

@@ -1,0 +1,91 @@
+"""The hot statements find their rows by index, whatever the statistics say."""
+
+from collections.abc import Iterator
+from uuid import UUID
+
+import psycopg
+import pytest
+from psycopg.rows import DictRow, dict_row
+
+from tests.support.engine import Engine, chain, definition
+
+HOT = "('runs', 'steps', 'history', '_history_rest', 'approvals', '_writes')"
+READ = f"""
+    select coalesce(sum(t.seq_tup_read), 0)::bigint as by_scanning,
+           coalesce(sum(t.idx_tup_fetch), 0)::bigint as by_index
+    from pg_stat_user_tables t
+    where t.schemaname = 'pgorch' and (t.relname in {HOT} or t.relname like '\\_history\\_%%')
+"""
+
+
+@pytest.fixture
+def engine(fresh_database: str) -> Iterator[Engine]:
+    """Statistics are the point here, so nobody else has used the database."""
+    with psycopg.connect(fresh_database, autocommit=True, row_factory=dict_row) as connection:
+        yield Engine(connection)
+
+
+def rows_read(connection: psycopg.Connection[DictRow]) -> tuple[int, int]:
+    connection.execute("select pg_stat_force_next_flush()")
+    connection.execute("select pg_stat_clear_snapshot()")
+    row = connection.execute(READ.encode()).fetchone()
+    assert row is not None
+    return row["by_scanning"], row["by_index"]
+
+
+def finished_runs(engine: Engine, graph: str, count: int) -> None:
+    """As if so many runs of the graph had run: in `runs` and `history` only."""
+    engine.connection.execute(
+        """
+        insert into pgorch.runs
+            (bucket, id, graph_id, initiator, created_at, input, status, finished_at, live, seq)
+        select 0, pgorch.new_run_id(0), %s, 'x', now(), '{}', 'completed', now(), 0, 2
+        from generate_series(1, %s)
+        """,
+        [graph, count],
+    )
+    engine.connection.execute(
+        """
+        insert into pgorch.history (bucket, run_id, seq, kind, at, node, attempt, output)
+        select 0, r.id, e.seq, e.kind::pgorch.event_kind, now(), e.node, e.attempt, e.output
+        from pgorch.runs r
+        cross join (values (1, 'step_completed', 'a', 1, '{}'::jsonb), (2, 'run_completed', null, null, null))
+            e(seq, kind, node, attempt, output)
+        where r.finished_at is not null
+        """
+    )
+
+
+def work(engine: Engine, plain: list[str], with_approval: str) -> list[UUID]:
+    """Runs of every kind, a hundred steps and more, one result a call."""
+    runs = [engine.start(graph, {"n": 0}, bucket=0) for graph in plain * 8]
+    waiting = [engine.start(with_approval, bucket=0) for _ in range(8)]
+    engine.run({"b": {"b": 1}})
+    for run_id in waiting:
+        engine.approve(run_id)
+    engine.run()
+    for _ in range(20):
+        engine.worker.beat(0)
+    return runs + waiting
+
+
+@pytest.mark.parametrize("before", ["never analysed", "analysed when empty", "after 50,000 runs"])
+def test_no_call_of_a_worker_scans_a_hot_table(engine: Engine, before: str) -> None:
+    plain = engine.graph(chain("a b c d e f"))
+    with_approval = engine.graph(definition(["a", {"id": "ok", "type": "approval"}, "b"], ["a>ok", "ok>b"]))
+    graphs = [
+        plain,
+        engine.graph(definition("a b c d", ["a>b", "a>c", "b>d", "c>d"])),
+        engine.graph(definition("a b c", [("a>b", {"condition": "$nodes.a.visits < 3"}), "a>c", "b>a"])),
+    ]
+    if before == "analysed when empty":
+        engine.connection.execute("vacuum analyze")
+    elif before == "after 50,000 runs":
+        finished_runs(engine, plain, 50_000)
+        engine.connection.execute("vacuum analyze")
+    scanned_before, fetched_before = rows_read(engine.connection)
+    runs = work(engine, graphs, with_approval)
+    scanned, fetched = rows_read(engine.connection)
+    assert fetched - fetched_before > 500, "the counters do not count"
+    assert scanned - scanned_before == 0
+    assert {engine.status(r) for r in runs} == {"completed"}
