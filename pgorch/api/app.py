@@ -19,6 +19,7 @@ from pgorch.api.guard import Guard
 from pgorch.api.problems import KINDS, Problem, problem_of
 from pgorch.api.routes import ENDPOINTS
 from pgorch.api.services import Services
+from pgorch.database.connection import connection_parameters
 
 # Names of graphs may hold slashes.
 _PATTERNS = {"/v1/graphs/{graph}": "/v1/graphs/{graph:path}"}
@@ -36,8 +37,9 @@ def create_app(
     At most `connections` serve requests (one more listens); a request that has waited
     `connection_wait_seconds` for one of them is answered with 503. With `allowed_hosts`, requests under other
     host names are refused. Before the server waits for open answers it calls `app.state.release()`: then
-    streams and long waits end.
+    streams and long waits end. Raises ConfigError if the DSN cannot be read.
     """
+    connection_parameters(dsn, application_name="pgorch api")
     services = Services(dsn, connections, connection_wait_seconds)
     endpoints = (*ENDPOINTS, _describing(ENDPOINTS))
     by_path: dict[str, list[Endpoint]] = {}

@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 
 from pgorch.api.app import create_app
 from pgorch.api.connections import SIZE
+from pgorch.errors import ConfigError
 
 SHUTDOWN_SECONDS: Final = 10
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
@@ -60,16 +61,29 @@ def build_server(
 def serve(dsn: str, host: str = "127.0.0.1", port: int = 8000, **options: Any) -> None:
     """Serves the API until SIGTERM or SIGINT, then ends the requests under way and returns.
 
-    Options as in `build_server`. Runs in the main thread.
+    Options as in `build_server`. Runs in the main thread. Raises ConfigError if it cannot listen there.
     """
     server = build_server(dsn, host, port, **options)
+    listener = _listener(host, port)
     # At its end uvicorn raises the signal that stopped it again, for whoever handled it before: here, nobody.
     before = {sign: signal.signal(sign, _do_nothing) for sign in (signal.SIGTERM, signal.SIGINT)}
     try:
-        server.run()
+        server.run(sockets=[listener])
     finally:
+        listener.close()
         for sign, handler in before.items():
             signal.signal(sign, handler)
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigError(
+            f"The API cannot listen on port {port} of {host}: {error.strerror}.",
+            hint="Choose another port, or stop what has this one.",
+        ) from error
 
 
 def _do_nothing(sign: int, frame: FrameType | None) -> None:

@@ -106,19 +106,24 @@ class RunChanges:
 
     async def _listen_forever(self) -> None:
         pause = 0.1
+        told = False
         while True:
             try:
                 connection = await open_connection(self._dsn, "pgorch api listener")
                 async with connection:
                     await connection.execute("listen pgorch_runs")
-                    pause = 0.1
+                    if told:
+                        logger.info("Listening for changes of runs again.")
+                    pause, told = 0.1, False
                     self.listening.set()
                     # Whatever happened while nobody listened.
                     self._wake_all()
                     async for notification in connection.notifies():
                         self._wake(notification.payload)
             except (psycopg.Error, PgorchError, OSError) as error:
-                logger.warning("Not listening for changes of runs, polling instead: %s", error)
+                if not told:
+                    logger.warning("Not listening for changes of runs, polling instead: %s", error)
+                told = True
             finally:
                 self.listening.clear()
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))

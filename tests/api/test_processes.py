@@ -15,6 +15,8 @@ from uuid import UUID
 import httpx
 import pytest
 
+from pgorch.api.server import serve
+from pgorch.errors import ConfigError
 from tests.api.driving import DEADLINE_SECONDS, asking, plain, until
 from tests.support.engine import Engine
 
@@ -175,3 +177,12 @@ async def test_a_stopped_server_ends_its_streams_and_leaves_with_success(
     assert not any(line.startswith("id: ") for line in rest)
     code = await asyncio.to_thread(api.process.wait, DEADLINE_SECONDS)
     assert code == 0
+
+
+def test_a_server_that_cannot_serve_says_so_at_once(database: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"port {port} .*already in use"):
+            serve(database, port=port)
+    with pytest.raises(ConfigError, match="DSN"):
+        serve("not a dsn")
