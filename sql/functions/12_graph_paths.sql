@@ -87,17 +87,27 @@ create or replace function pgorch._path_hint(p_text text) returns text
 comment on function pgorch._path_hint(text) is 'What to write instead, for the usual slips in a path that does not compile.';
 
 create or replace function pgorch._path_limits(p_text text) returns text
-    language sql immutable
+    language plpgsql immutable
     as $$
-    select case
-        when length(p_text) > 2000 then format('has %s characters, more than 2,000', length(p_text))
-        when (select count(*) from regexp_matches(b.bare, '\*\*', 'g')) > 1 then 'uses .** more than once, which can take very long'
-        when (select max(d.depth) from (
-                select sum(case when m.t[1] in ('(', '[', '{') then 1 else -1 end) over (order by m.at) as depth
-                from regexp_matches(b.bare, '[][(){}]', 'g') with ordinality m(t, at)) d) > 20 then 'is nested deeper than 20 levels'
-    end
-    from (select case when length(p_text) <= 2000 then pgorch._without_strings(p_text) else '' end as bare) b
-    $$;
+declare
+    v_bare text;
+begin
+    if length(p_text) > 2000 then
+        return format('has %s characters, more than 2,000', length(p_text));
+    elsif length(p_text) - length(translate(p_text, '([{', '')) <= 20 and strpos(p_text, '**') = 0 then
+        return null;
+    end if;
+    v_bare := pgorch._without_strings(p_text);
+    if (select count(*) from regexp_matches(v_bare, '\*\*', 'g')) > 1 then
+        return 'uses .** more than once, which can take very long';
+    elsif (select max(d.depth) from (
+               select sum(case when m.t[1] in ('(', '[', '{') then 1 else -1 end) over (order by m.at) as depth
+               from regexp_matches(v_bare, '[][(){}]', 'g') with ordinality m(t, at)) d) > 20 then
+        return 'is nested deeper than 20 levels';
+    end if;
+    return null;
+end
+$$;
 comment on function pgorch._path_limits(text) is 'Which limit a path exceeds; null: none.';
 
 create or replace function pgorch._path_roots(p_path jsonpath) returns text[]

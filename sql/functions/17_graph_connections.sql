@@ -187,14 +187,18 @@ declare
     v_nodes integer[];
     v_before boolean[];
 begin
-    select array_agg(array_position(p_shape.ids, r.reader)), array_agg(r.path), array_agg(r.id), array_agg(r.of_edge)
-    into v_readers, v_paths, v_refs, v_of_edge
-    from (select distinct f.* from pgorch._references(p_definition) f where f.reader is not null) r;
+    with known as (
+        select i.id, min(i.at)::integer as at from unnest(p_shape.ids) with ordinality i(id, at) group by i.id
+    )
+    select array_agg(k.at), array_agg(r.path), array_agg(r.id), array_agg(r.of_edge), array_agg(coalesce(n.at, 0))
+    into v_readers, v_paths, v_refs, v_of_edge, v_nodes
+    from (select distinct f.* from pgorch._references(p_definition) f) r
+    join known k on k.id = r.reader
+    left join known n on n.id = r.id;
     if v_refs is null then
         return;
     end if;
-    v_nodes := array(select coalesce(array_position(p_shape.ids, r.id), 0) from unnest(v_refs) with ordinality r(id, at) order by r.at);
-    v_before := pgorch._come_before(cardinality(p_shape.ids), p_shape.sources, p_shape.targets, v_nodes, v_readers);
+    v_before := pgorch._come_before(p_shape.places, p_shape.sources, p_shape.targets, v_nodes, v_readers);
     return query
     select case
         when r.id = '' then pgorch._graph_error(r.path, 'bad_reference', '$nodes is not followed by the id of a node',
@@ -210,26 +214,30 @@ end
 $$;
 
 create or replace function pgorch._come_before(
-    p_count integer, p_sources integer[], p_targets integer[], p_nodes integer[], p_readers integer[]) returns boolean[]
+    p_places integer[], p_sources integer[], p_targets integer[], p_nodes integer[], p_readers integer[]) returns boolean[]
     language plpgsql immutable
     as $$
 declare
     v_wanted constant integer[] := array(select distinct w.node from unnest(p_nodes) w(node) where w.node > 0 order by w.node);
     v_none constant bit varying := repeat('0', cardinality(v_wanted))::bit varying;
-    v_own integer[] := array_fill(0, array[p_count]);
-    v_before bit varying[] := array_fill(v_none, array[p_count]);
+    v_own integer[] := array_fill(0, array[cardinality(p_places)]);
+    v_before bit varying[] := array_fill(v_none, array[cardinality(p_places)]);
     v_source_before bit varying;
+    v_order constant integer[] := array(
+        select e.at from unnest(p_sources, p_targets) with ordinality e(source, target, at)
+        where e.source > 0 and e.target > 0 order by p_places[e.source]);
+    v_edge integer;
     v_changed boolean := true;
     v_answers boolean[] := '{}';
 begin
     for v_at in 1 .. cardinality(v_wanted) loop
         v_own[v_wanted[v_at]] := v_at;
     end loop;
-    -- One bit for each node that is asked for; round by round, since loops lead back.
+    -- One bit for each node that is asked for. In the order of places one round is enough but for loops, which take
+    -- as many as they are deep.
     while v_changed loop
         v_changed := false;
-        for v_edge in 1 .. cardinality(p_sources) loop
-            continue when p_sources[v_edge] = 0 or p_targets[v_edge] = 0;
+        foreach v_edge in array v_order loop
             v_source_before := v_before[p_sources[v_edge]];
             if v_own[p_sources[v_edge]] > 0 then
                 v_source_before := set_bit(v_source_before, v_own[p_sources[v_edge]] - 1, 1);
@@ -247,4 +255,4 @@ begin
     return v_answers;
 end
 $$;
-comment on function pgorch._come_before(integer, integer[], integer[], integer[], integer[]) is 'For each pair: does a way lead from the node to its reader?';
+comment on function pgorch._come_before(integer[], integer[], integer[], integer[], integer[]) is 'For each pair: does a way lead from the node to its reader?';

@@ -133,3 +133,17 @@ def test_templates_have_limits(graphs: Graphs, template: Any, faults: set[tuple[
     began = time.monotonic()
     assert graphs.faults(graph) == faults
     assert time.monotonic() - began < SECONDS
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_chain_in_which_every_node_reads_the_one_before(graphs: Graphs, backwards: bool) -> None:
+    """Also where the definition lists it from the end, so that its order is no help."""
+    graph = tasks(named(5000), [f"n{i}>n{i + 1}" for i in range(4999)])
+    for i, node in enumerate(graph["nodes"][1:]):
+        node["input"] = {"before": f"${{$nodes.n{i}.output}}"}
+    if backwards:
+        graph["nodes"].reverse()
+        graph["edges"].reverse()
+    began = time.monotonic()
+    assert graphs.errors(graph) == []
+    assert time.monotonic() - began < SECONDS
