@@ -64,10 +64,10 @@ def cut(connection: AsyncConnection[Any] | Connection[Any] | None) -> None:
 
 def pause_seconds(failures: int) -> float:
     """How long to wait before connecting again: at once the first time, then longer and longer, jittered so
-    that not all workers come at once."""
+    that not all workers come at once. A database that comes back is found within a second."""
     if failures <= 1:
         return 0.05 * random.random()
-    return float(min(0.1 * 2.0 ** min(failures - 1, 10), 3.0) * random.uniform(0.5, 1.0))
+    return float(min(0.1 * 2.0 ** min(failures - 1, 10), 1.0) * random.uniform(0.5, 1.0))
 
 
 def _timeouts(statement_seconds: float) -> bytes:

@@ -31,7 +31,7 @@ log = logging.getLogger("pgorch.worker")
 _SETTLE_SECONDS = 0.02
 _BELATED_SECONDS = 5.0
 _UNDER_WAY_SECONDS = 0.5
-# A call that hands in results brings their next steps back anyway. To look for others as well costs it a third
+# A call that hands in results brings their next steps back anyway. To look for others as well costs a third
 # of its time, so a worker whose steps come back quickly does that only so often.
 _LOOK_SECONDS = 0.005
 
@@ -228,7 +228,7 @@ class Working:
 
     async def _compare(self, connection: AsyncConnection[Any], worker_id: UUID) -> None:
         """Gives back steps that the engine has given us in an answer that never arrived."""
-        # On a connection that was lost a call may still be under way; hence once more soon after the first time.
+        # On a connection that was lost a call may still be under way: hence once more soon after.
         self._compare_at = time.monotonic() + (self._timing.poll if self._compared else _UNDER_WAY_SECONDS)
         self._compared = True
         for bucket in range(self._buckets):

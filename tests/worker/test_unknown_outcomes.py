@@ -34,7 +34,7 @@ async def test_a_result_handed_in_on_a_connection_that_breaks_counts_once(place:
         await began.wait()
         await place.until_asleep()
         await asyncio.sleep(0.1)
-        fault = (proxy.lose_reply if lost == "reply" else proxy.lose_request)("worker advance")
+        fault = (proxy.lose_reply if lost == "reply" else proxy.lose_request)("worker advance", b"success")
         release.set()
         run = await place.ended(run_id)
         assert fault.happened.is_set()
@@ -86,7 +86,7 @@ async def test_a_busy_worker_on_a_bad_line_loses_and_doubles_nothing(place: Plac
 
         while not all_ended() and faults < 10:
             lose = proxy.lose_reply if faults % 2 else proxy.lose_request
-            fault = lose("worker advance")
+            fault = lose("worker advance", b"success")
             await place.until(functools.partial(over, fault))
             faults += fault.happened.is_set()
         await place.all_ended()

@@ -1,0 +1,89 @@
+"""The tools of the workers that are killed, and where they kill themselves.
+
+Effects go to the table `effects` over a connection of their own, as they would to the world outside; what a
+transactional tool writes goes to `payments`.
+"""
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from pgorch.tool import Context, Registry
+
+registry = Registry()
+
+
+class DeathWish:
+    """Kills this process the first time that any process of the test comes to `point`."""
+
+    def __init__(self) -> None:
+        self.point = ""
+        self.note = Path("/nonexistent/note")
+
+    def reached(self, point: str) -> None:
+        if point != self.point:
+            return
+        try:
+            with self.note.open("x") as note:
+                note.write(str(time.time()))
+        except FileExistsError:
+            return
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+wish = DeathWish()
+
+
+def leave_effect(ctx: Context) -> None:
+    with psycopg.connect(os.environ["TEST_DSN"], autocommit=True) as world:
+        world.execute(
+            "insert into effects (run_id, node, attempt, key, token, pid) values (%s, %s, %s, %s, %s, %s)",
+            (ctx.run_id, ctx.node, ctx.attempt, ctx.idempotency_key, ctx.fencing_token, os.getpid()),
+        )
+
+
+@registry.tool(retry={"max_attempts": 20, "initial_interval": "0.2s", "backoff_factor": 1})
+def effect(ctx: Context) -> dict[str, Any]:
+    wish.reached("before the effect")
+    leave_effect(ctx)
+    wish.reached("after the effect")
+    return {"effect": ctx.attempt}
+
+
+@registry.tool(transactional=True)
+def pay(ctx: Context) -> dict[str, Any]:
+    ctx.connection.execute("insert into payments (run_id) values (%s)", (ctx.run_id,))
+    return {"paid": True}
+
+
+@registry.tool
+async def step(n: int = 0) -> dict[str, int]:
+    await asyncio.sleep(0.001)
+    return {"n": n + 1}
+
+
+@registry.tool
+async def hold(ctx: Context) -> dict[str, Any]:
+    """Waits on its first attempt, until the test ends it."""
+    leave_effect(ctx)
+    if ctx.attempt == 1:
+        await asyncio.sleep(60)
+    return {"attempt": ctx.attempt}
+
+
+@registry.tool
+def poison() -> None:
+    os._exit(9)
+
+
+@registry.tool
+async def block(ctx: Context) -> dict[str, Any]:
+    """Blocks the event loop on its first attempt."""
+    if ctx.attempt == 1:
+        time.sleep(60)  # noqa: ASYNC251
+    return {"attempt": ctx.attempt}
