@@ -41,13 +41,18 @@ create or replace function pgorch._end_run(
     p_bucket integer, p_run pgorch.runs, p_status text, p_error jsonb, p_actor text, p_now timestamptz) returns pgorch.runs
     language plpgsql
     as $$
+declare
+    v_workers uuid[];
+    v_ids bigint[];
 begin
     if p_run.live > 0 then
+        -- Deleted before its worker is told: a step that is claimed meanwhile is waited for, and then has a worker.
+        with gone as (
+            delete from pgorch.steps s where s.bucket = p_bucket and s.run_id = p_run.id returning s.worker_id, s.id)
+        select array_agg(g.worker_id), array_agg(g.id) into v_workers, v_ids from gone g where g.worker_id is not null;
         insert into pgorch._revocations (bucket, worker_id, step_id)
-        select p_bucket, s.worker_id, s.id from pgorch.steps s
-        where s.bucket = p_bucket and s.run_id = p_run.id and s.worker_id is not null
+        select p_bucket, t.worker_id, t.id from unnest(v_workers, v_ids) t(worker_id, id)
         on conflict do nothing;
-        delete from pgorch.steps s where s.bucket = p_bucket and s.run_id = p_run.id;
         update pgorch.approvals a set status = 'cancelled', decided_at = p_now
         where a.bucket = p_bucket and a.run_id = p_run.id and a.status = 'open';
     end if;

@@ -68,6 +68,7 @@ create or replace function pgorch._recover(p_bucket integer, p_worker_id uuid, p
     as $$
 declare
     v_dead uuid[];
+    v_unknown uuid[];
     v_step record;
     v_run pgorch.runs;
 begin
@@ -87,13 +88,26 @@ begin
         where l.bucket = p_bucket and l.worker_id = any (v_dead);
     end if;
 
+    -- A call of advance() that was under way while its worker left can have leased steps to it afterwards.
+    with recursive holders(worker_id) as (
+        (select s.worker_id from pgorch.steps s
+         where s.bucket = p_bucket and s.worker_id is not null order by s.worker_id limit 1)
+        union all
+        select (select s.worker_id from pgorch.steps s
+                where s.bucket = p_bucket and s.worker_id > h.worker_id order by s.worker_id limit 1)
+        from holders h where h.worker_id is not null)
+    select array_agg(h.worker_id) into v_unknown
+    from holders h
+    where h.worker_id is not null
+      and not exists (select from pgorch._worker_leases l where l.bucket = p_bucket and l.worker_id = h.worker_id);
+
     for v_step in
         select s.id, s.run_id, s.worker_id, s.node, s.attempt, s.started_at, s.visit
-        from pgorch._worker_leases l
+        from (select l.worker_id from pgorch._worker_leases l where l.bucket = p_bucket and l.status = 'dead'
+              union all select u.worker_id from unnest(v_unknown) u(worker_id)) d
         cross join lateral (
-            select s.* from pgorch.steps s where s.bucket = p_bucket and s.worker_id = l.worker_id
+            select s.* from pgorch.steps s where s.bucket = p_bucket and s.worker_id = d.worker_id
             order by s.run_id, s.id limit 500) s
-        where l.bucket = p_bucket and l.status = 'dead'
         order by s.run_id, s.id
     loop
         -- A run that somebody works on is left to the next heartbeat.

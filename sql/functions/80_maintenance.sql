@@ -7,6 +7,8 @@ comment on function pgorch._first_id_of(timestamptz) is 'The smallest id that a 
 
 create or replace function pgorch.maintain() returns void
     language plpgsql
+    -- A new partition locks the history: while that waits for a long transaction, everybody else waits behind it.
+    set lock_timeout = '1s'
     as $$
 declare
     v_week timestamptz;
@@ -28,6 +30,8 @@ begin
         execute format('create table pgorch.%I partition of pgorch.history for values from (%L) to (%L)',
             v_name, pgorch._first_id_of(v_week), pgorch._first_id_of(v_week + interval '7 days'));
     end loop;
+exception when lock_not_available then
+    raise warning 'the history is in use by a long transaction: its partitions for the coming weeks are made another time';
 end
 $$;
 comment on function pgorch.maintain is 'Makes the partitions of the history for the coming weeks. Called by migrate and, every hour, by workers.';

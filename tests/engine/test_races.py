@@ -281,3 +281,46 @@ def test_batches_in_opposite_order_do_not_deadlock(engine: Engine, database: str
     wait_until(lambda: engine.value("select count(*) from pgorch.live_steps where node = 'd'") == 12)
     engine.run(batch=12)
     assert {engine.status(r) for r in runs} == {"completed"}
+
+
+CLAIM = "select * from pgorch.advance(%s::int, %s::uuid, '{}', '{}', '{}', '{}', 1)"
+
+
+def test_a_worker_that_leaves_during_a_claim_leaves_no_step_behind(
+    engine: Engine, first: psycopg.Connection[DictRow]
+) -> None:
+    run_id = engine.start(definition("a"), bucket=0)
+    leaving = engine.new_worker()
+    assert first.execute(CLAIM.encode(), [0, leaving.id]).fetchall()
+    assert leaving.leave() == 0
+    first.commit()
+    engine.worker.beat(0)
+    engine.run()
+    assert engine.kinds(run_id) == ["attempt_lost", "step_completed", "run_completed"]
+
+
+def test_a_cancel_that_waits_for_a_claim_revokes_the_step(
+    engine: Engine, database: str, first: psycopg.Connection[DictRow]
+) -> None:
+    run_id = engine.start(definition("a"), bucket=0)
+    engine.worker.enlist()
+    [claimed] = first.execute(CLAIM.encode(), [0, engine.worker.id]).fetchall()
+    second = Rival(database, "select pgorch.cancel(%s)", run_id)
+    second.wait_until_blocked()
+    first.commit()
+    second.rows()
+    assert engine.worker.beat(0)["revoked"] == [claimed["step_id"]]
+
+
+def test_maintenance_gives_way_to_somebody_who_reads_the_history(
+    engine: Engine, first: psycopg.Connection[DictRow]
+) -> None:
+    query = "select max(inhrelid::regclass::text) from pg_inherits where inhparent = 'pgorch.history'::regclass"
+    last = engine.value(query + " and inhrelid <> 'pgorch._history_rest'::regclass")
+    engine.connection.execute(f"drop table {last}".encode())
+    first.execute("select from pgorch.run_history")
+    engine.connection.execute("set statement_timeout = '20s'; select pgorch.maintain()")
+    assert engine.value("select to_regclass(%s)::text", last) is None
+    first.rollback()
+    engine.connection.execute("select pgorch.maintain()")
+    assert engine.value("select to_regclass(%s)::text", last) == last
