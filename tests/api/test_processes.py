@@ -15,7 +15,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from pgorch.api.server import serve
+from pgorch.api.server import listen, serve
 from pgorch.errors import ConfigError
 from tests.api.driving import DEADLINE_SECONDS, asking, plain, until
 from tests.support.engine import Engine
@@ -186,3 +186,19 @@ def test_a_server_that_cannot_serve_says_so_at_once(database: str) -> None:
             serve(database, port=port)
     with pytest.raises(ConfigError, match="DSN"):
         serve("not a dsn")
+
+
+async def test_answers_are_not_held_back_to_be_sent_together() -> None:
+    accepted: list[int] = []
+
+    def look(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = writer.get_extra_info("socket")
+        accepted.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    listener = listen("127.0.0.1", 0)
+    async with await asyncio.start_server(look, sock=listener):
+        _, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])
+        await until(lambda: accepted)
+        writer.close()
+    assert accepted == [1]
