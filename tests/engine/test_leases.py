@@ -209,7 +209,7 @@ def test_a_quarantined_step_may_lead_along_an_error_edge(engine: Engine) -> None
 
 
 def test_a_worker_without_the_tool_may_hand_in_what_is_quarantined(engine: Engine) -> None:
-    run_id = engine.start(definition("a"))
+    run_id = engine.start(definition("a"), bucket=0)
     for _ in range(3):
         die(engine)
     stranger = engine.new_worker(tools=["another"])

@@ -71,7 +71,7 @@ def test_a_huge_factor_does_not_overflow(engine: Engine) -> None:
 def test_jitter_spreads_the_delays_within_its_share(engine: Engine) -> None:
     graph = engine.graph(definition([task(jitter=0.5)]))
     for _ in range(30):
-        engine.start(graph)
+        engine.start(graph, bucket=0)
     steps = engine.worker.claim(30)
     error = {"type": "Broken", "message": "", "retryable": True}
     delays = [a.delay_seconds or 0 for a in engine.worker.advance([(s, "error", error) for s in steps])]
