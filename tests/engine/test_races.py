@@ -315,7 +315,9 @@ def test_a_cancel_that_waits_for_a_claim_revokes_the_step(
 def test_maintenance_gives_way_to_somebody_who_reads_the_history(
     engine: Engine, first: psycopg.Connection[DictRow]
 ) -> None:
-    query = "select max(inhrelid::regclass::text) from pg_inherits where inhparent = 'pgorch.history'::regclass"
+    query = (
+        "select max(inhrelid::regclass::text) from pg_inherits where inhparent = 'pgorch.history'::regclass"
+    )
     last = engine.value(query + " and inhrelid <> 'pgorch._history_rest'::regclass")
     engine.connection.execute(f"drop table {last}".encode())
     first.execute("select from pgorch.run_history")
