@@ -31,7 +31,7 @@ create or replace function pgorch.start(
     p_graph text, p_input jsonb default '{}', p_idempotency_key text default null, p_priority integer default 0,
     p_queue text default null, p_actor text default null, p_bucket integer default null) returns uuid
     language plpgsql
-    set enable_seqscan = off
+    set jit = off set enable_seqscan = off
     as $$
 declare
     v_actor constant text := pgorch._actor(p_actor);
@@ -77,7 +77,7 @@ create or replace function pgorch.start_many(
     p_graph text, p_inputs jsonb[], p_priority integer default 0, p_queue text default null,
     p_actor text default null, p_bucket integer default null) returns uuid[]
     language plpgsql
-    set enable_seqscan = off
+    set jit = off set enable_seqscan = off
     as $$
 declare
     v_input jsonb;

@@ -50,7 +50,7 @@ create or replace function pgorch.decide(
     p_run_id uuid, p_decision text, p_data jsonb default null, p_comment text default null,
     p_approval_id uuid default null, p_actor text default null) returns uuid
     language plpgsql
-    set enable_seqscan = off
+    set jit = off set enable_seqscan = off
     as $$
 declare
     v_bucket constant integer := pgorch.bucket_of(p_run_id);
@@ -114,7 +114,7 @@ comment on function pgorch.reject is 'Short for decide(run, ''rejected''): for p
 
 create or replace function pgorch.cancel(p_run_id uuid, p_reason text default null, p_actor text default null) returns text
     language plpgsql
-    set enable_seqscan = off
+    set jit = off set enable_seqscan = off
     as $$
 declare
     v_bucket constant integer := pgorch.bucket_of(p_run_id);

@@ -4,6 +4,9 @@
 -- Most steps are plain: the only live step of their run, ended well, leading along one edge to a task. They are
 -- routed together by _advance_plain(), in a handful of statements whatever their number, and the next step goes
 -- straight to this worker in the row of the last one. All others go one by one through _settle().
+--
+-- Wherever a kind of plan is forbidden, jit is off: up to PostgreSQL 17 forbidding adds ten billion to the cost of what is
+-- forbidden, and a plan of that cost is compiled, which takes longer than thousands of such calls.
 
 create or replace function pgorch.advance(
     p_bucket integer, p_worker_id uuid, p_step_ids bigint[], p_lease_tokens uuid[], p_outcomes text[], p_outputs jsonb[],
@@ -11,7 +14,7 @@ create or replace function pgorch.advance(
     returns table (kind text, step_id bigint, lease_token uuid, run_id uuid, node text, tool text, attempt integer, born integer,
                    timeout_seconds double precision, input jsonb, state jsonb, message text, delay_seconds double precision)
     language plpgsql
-    set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_bitmapscan = off
+    set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_bitmapscan = off
     as $$
 declare
     v_now constant timestamptz := pgorch.clock_now();
@@ -100,7 +103,7 @@ create or replace function pgorch._advance_plain(
     p_bucket integer, p_worker_id uuid, p_step_ids bigint[], p_lease_tokens uuid[], p_outcomes text[], p_outputs jsonb[],
     p_queues text[], p_tools text[], p_token uuid, p_want integer, p_now timestamptz) returns pgorch._plain_result
     language plpgsql
-    set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_bitmapscan = off
+    set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_bitmapscan = off
     as $$
 declare
     v pgorch._plain_batch;

@@ -5,7 +5,7 @@
 create or replace function pgorch._write_plain(
     p_bucket integer, p_worker_id uuid, v pgorch._plain_batch, p_token uuid, p_now timestamptz) returns void
     language plpgsql
-    set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off set enable_bitmapscan = off
+    set jit = off set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off set enable_bitmapscan = off
     as $$
 declare
     v_hit integer;
@@ -46,7 +46,7 @@ comment on function pgorch._write_plain is 'Writes history, state and next steps
 
 create or replace function pgorch._hand_over(p_bucket integer, v pgorch._plain_batch, p_now timestamptz) returns integer
     language plpgsql
-    set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off set enable_bitmapscan = off
+    set jit = off set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off set enable_bitmapscan = off
     as $$
 declare
     v_hit integer;
@@ -69,7 +69,7 @@ comment on function pgorch._hand_over is 'Next steps that this worker cannot run
 
 create or replace function pgorch._end_plain(p_bucket integer, v pgorch._plain_batch, p_now timestamptz) returns integer
     language plpgsql
-    set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off set enable_bitmapscan = off
+    set jit = off set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off set enable_bitmapscan = off
     as $$
 declare
     v_hit integer;

@@ -4,7 +4,7 @@ create or replace function pgorch.enlist_worker(
     p_bucket integer, p_worker_id uuid, p_name text, p_queues text[], p_tools text[], p_slots integer,
     p_lease_seconds double precision, p_marker bigint default null) returns void
     language plpgsql
-    set enable_seqscan = off
+    set jit = off set enable_seqscan = off
     as $$
 declare
     v_now constant timestamptz := pgorch.clock_now();
@@ -30,7 +30,7 @@ comment on function pgorch.enlist_worker is
 create or replace function pgorch.beat(p_bucket integer, p_worker_id uuid, p_lease_seconds double precision)
     returns table (alive boolean, work_waiting boolean, revoked bigint[])
     language plpgsql
-    set enable_seqscan = off
+    set jit = off set enable_seqscan = off
     as $$
 declare
     v_now constant timestamptz := pgorch.clock_now();
@@ -134,7 +134,7 @@ comment on function pgorch._recover is 'Declares workers dead whose lease or ses
 
 create or replace function pgorch.leave(p_bucket integer, p_worker_id uuid) returns integer
     language plpgsql
-    set enable_seqscan = off
+    set jit = off set enable_seqscan = off
     as $$
 declare
     v_now constant timestamptz := pgorch.clock_now();

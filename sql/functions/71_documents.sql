@@ -2,7 +2,7 @@
 
 create or replace function pgorch.run_state(p_run_id uuid) returns jsonb
     language plpgsql stable
-    set enable_seqscan = off
+    set jit = off set enable_seqscan = off
     as $$
 declare
     v_bucket constant integer := pgorch.bucket_of(p_run_id);
@@ -30,7 +30,7 @@ create or replace function pgorch._event(p_entry pgorch.history) returns jsonb
 
 create or replace function pgorch.run_document(p_run_id uuid) returns jsonb
     language plpgsql stable
-    set enable_seqscan = off
+    set jit = off set enable_seqscan = off
     as $$
 declare
     v_bucket constant integer := pgorch.bucket_of(p_run_id);
@@ -66,7 +66,7 @@ comment on function pgorch.run_document is 'Everything about a run as one JSON o
 create or replace function pgorch.run_events(p_run_id uuid, p_after integer default 0, p_limit integer default 1000)
     returns table (seq integer, event jsonb)
     language plpgsql stable
-    set enable_seqscan = off
+    set jit = off set enable_seqscan = off
     as $$
 declare
     v_bucket constant integer := pgorch.bucket_of(p_run_id);
@@ -82,7 +82,7 @@ comment on function pgorch.run_events is 'Entries of a run''s history after a nu
 create or replace function pgorch.watch_run(p_run_id uuid, p_seconds integer default 60)
     returns table (status text, seq integer)
     language plpgsql
-    set enable_seqscan = off
+    set jit = off set enable_seqscan = off
     as $$
 declare
     v_bucket constant integer := pgorch.bucket_of(p_run_id);
