@@ -240,3 +240,12 @@ def test_a_node_behind_a_loop_that_a_fork_leaves_runs_once(engine: Engine, order
     run_id = engine.start(graph, {"n": 0})
     engine.run({"a": lambda s: {"n": s.state["n"] + 1}}, choose=take(order))
     assert engine.order(run_id) == "a a a b"
+
+
+@pytest.mark.parametrize("order", ["a b", "b a"])
+def test_the_next_round_of_a_loop_waits_for_every_branch_that_may_go_back(engine: Engine, order: str) -> None:
+    again = {"condition": "$.n < 2", "limit": 5}
+    edges = ["h>a", "h>b", ("a>h", again), ("b>h", again), "a>z", "b>z"]
+    run_id = engine.start(definition("h a b z", edges), {"n": 0})
+    engine.run({"h": lambda s: {"n": s.state["n"] + 1}}, choose=take(order))
+    assert engine.order(run_id) == f"h {order} h {order} z"
