@@ -173,7 +173,7 @@ class Working:
         self, connection: AsyncConnection[Any], lease: Lease, worker_id: UUID, bucket: int, *, looks: bool
     ) -> int:
         free = self._free()
-        share = free if self._buckets == 1 else -(-free // self._buckets)
+        share = -(-free // self._buckets) if free > 0 else free
         if looks:
             self._to_look.discard(bucket)
             self._look_at = time.monotonic() + _LOOK_SECONDS

@@ -79,15 +79,16 @@ class Crew:
         return process
 
     def _wait_for(self, names: list[str]) -> None:
-        enlisted = "select count(*) from pgorch._worker_leases where name = any (%s)"
+        enlisted = "select count(*) / pgorch.bucket_count() from pgorch._worker_leases where name = any (%s)"
         self.until(lambda: self.value(enlisted, names) == len(names) or self.note.exists())
 
     def graph(self, nodes: Any, edges: Any = (), **more: Any) -> str:
         graph = definition(nodes, edges, **more)
         return str(self.value("select graph_id from pgorch.create_graph(%s)", Jsonb(graph)))
 
-    def start(self, graph: str, count: int = 1) -> list[UUID]:
-        found = self.value("select pgorch.start_many(%s, %s)", graph, [Jsonb({})] * count)
+    def start(self, graph: str, count: int = 1, *, bucket: int | None = None) -> list[UUID]:
+        query = "select pgorch.start_many(%s, %s, p_bucket => %s::int)"
+        found = self.value(query, graph, [Jsonb({})] * count, bucket)
         assert isinstance(found, list)
         return found
 

@@ -83,8 +83,9 @@ def test_all_workers_killed_and_others_started(crew: Crew) -> None:
 
 
 def test_a_step_that_kills_its_workers_is_given_up_and_its_neighbours_are_not(crew: Crew) -> None:
-    (bad,) = crew.start(crew.graph("poison"))
-    good = crew.start(chain(crew), 10)
+    # Who is suspected of killing is run alone among the steps of its bucket.
+    (bad,) = crew.start(crew.graph("poison"), bucket=0)
+    good = crew.start(chain(crew), 10, bucket=0)
     for _ in range(3):
         (worker,) = crew.hire()
         worker.join(20)
@@ -110,7 +111,12 @@ def test_a_paused_worker_cannot_write_when_it_comes_back(crew: Crew) -> None:
     os.kill(paused.pid or 0, signal.SIGCONT)
     # It notices by itself, drops what it had, and comes back as another worker.
     crew.until(lambda: "the lease is lost" in crew.logs())
-    crew.until(lambda: crew.value("select count(*) from pgorch._worker_leases where status = 'alive'") == 2)
+    crew.until(
+        lambda: (
+            crew.value("select count(distinct worker_id) from pgorch._worker_leases where status = 'alive'")
+            == 2
+        )
+    )
     assert crew.run(run_id) == before
     first, second = (effect["pid"] for effect in crew.effects())
     assert first == paused.pid != second

@@ -39,14 +39,15 @@ class Place:
     ) -> Worker:
         """Starts a worker, and returns once it is enlisted."""
         worker = Worker(dsn or self.dsn, registry or self.registry, timing=timing, **options)
-        before = self.value("select count(*) from pgorch._worker_leases")
+        leases = "select count(*) / pgorch.bucket_count() from pgorch._worker_leases"
+        before = self.value(leases)
         task = asyncio.create_task(worker.run())
         self._workers.append((worker, task))
 
         def enlisted() -> bool:
             if task.done():
                 task.result()
-            return bool(self.value("select count(*) from pgorch._worker_leases") > before)
+            return bool(self.value(leases) > before)
 
         await self.until(enlisted)
         return worker
