@@ -11,9 +11,12 @@ from psycopg import AsyncConnection, Connection
 
 from pgorch.database.connection import connect, connect_sync
 
+_LOCK_MILLISECONDS = 1000
+
 
 async def open_async(dsn: str, *, purpose: str, statement_seconds: float) -> AsyncConnection[Any]:
-    """A connection whose statements end after `statement_seconds`, and wait for locks half as long."""
+    """A connection whose statements end after `statement_seconds`, and wait for a lock only for a second, so
+    that a run that somebody holds does not hold up all others."""
     connection: AsyncConnection[Any] = await connect(dsn, application_name=f"pgorch worker {purpose}")
     try:
         row = await (await connection.execute("select pg_backend_pid()", prepare=False)).fetchone()
@@ -73,6 +76,6 @@ def pause_seconds(failures: int) -> float:
 def _timeouts(statement_seconds: float) -> bytes:
     milliseconds = int(statement_seconds * 1000)
     return (
-        f"set statement_timeout = {milliseconds}; set lock_timeout = {milliseconds // 2}; "
+        f"set statement_timeout = {milliseconds}; set lock_timeout = {_LOCK_MILLISECONDS}; "
         f"set idle_in_transaction_session_timeout = {milliseconds}"
     ).encode()

@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import logging
 import random
-from collections import deque
+from collections import Counter, deque
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -45,6 +45,7 @@ class HandingIn:
         # Results with which a whole batch was refused: each goes alone, so that it holds up no other.
         self._alone: deque[Result] = deque()
         self._later: dict[Result, asyncio.TimerHandle] = {}
+        self._put_offs: Counter[Result] = Counter()
         self._turn = 0
 
     def __len__(self) -> int:
@@ -63,6 +64,7 @@ class HandingIn:
         for timer in self._later.values():
             timer.cancel()
         self._later.clear()
+        self._put_offs.clear()
 
     def has(self, step_id: int, lease_token: str) -> bool:
         """Does a result of this step wait?"""
@@ -104,6 +106,9 @@ class HandingIn:
                 self._put_back(batch)
                 raise
             log.warning("a batch of %d results was not taken: %s", len(batch), problem)
+            if not batch:
+                # Asking again at once would fail again.
+                await asyncio.sleep(random.uniform(0.2, 1.0))
         rows = []
         for index, result in enumerate(batch):
             try:
@@ -139,7 +144,10 @@ class HandingIn:
         try:
             for tried in range(1, _TRIES + 1):
                 try:
-                    return await advance(connection, bucket, worker_id, batch, want, asleep)
+                    rows = await advance(connection, bucket, worker_id, batch, want, asleep)
+                    for result in batch if self._put_offs else ():
+                        self._put_offs.pop(result, None)
+                    return rows
                 except psycopg.Error as problem:
                     again = problem.sqlstate in ("40001", "40P01") and tried < _TRIES
                     if connection.closed or not again:
@@ -158,9 +166,9 @@ class HandingIn:
         except psycopg.Error as problem:
             if connection.closed:
                 raise
-            said = problem.diag.message_primary or str(problem)
+            said = ": ".join(filter(None, (problem.diag.message_primary, problem.diag.message_detail)))
             if is_transient(problem):
-                self._put_off(result, random.uniform(0.2, 1.0), said)
+                self._put_off(result, said)
                 return []
         outcome = outcomes.error("ResultRefused", said, retryable=False)
         refused = result._replace(outcome=outcome.kind, output=outcome.output)
@@ -169,10 +177,13 @@ class HandingIn:
         except psycopg.Error as problem:
             if connection.closed:
                 raise
-            self._put_off(result, 10.0, str(problem))
+            self._put_off(result, str(problem))
             return []
 
-    def _put_off(self, result: Result, seconds: float, why: str) -> None:
+    def _put_off(self, result: Result, why: str) -> None:
+        # Longer and longer, since whoever waits for a lock here keeps the other results waiting.
+        self._put_offs[result] += 1
+        seconds = min(0.25 * 2.0 ** self._put_offs[result], 10.0) * random.uniform(0.5, 1.0)
         log.warning(
             "the result of step %s was not taken (%s); it is handed in again in %.1f s",
             result.step_id, why, seconds, extra={"step_id": result.step_id},

@@ -1,0 +1,82 @@
+"""Results that the engine does not take at once."""
+
+import asyncio
+import logging
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.support.engine import chain
+from tests.support.races import open_connection
+from tests.worker.conftest import Place
+
+
+async def test_a_run_that_somebody_holds_does_not_hold_up_the_others(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "pgorch.worker")
+    began, release = asyncio.Event(), asyncio.Event()
+
+    @place.tool
+    async def a() -> None:
+        began.set()
+        await release.wait()
+
+    @place.tool
+    async def b() -> None: ...
+
+    graph, other = place.create(chain("a b")), place.graph("b")
+    await place.work()
+    run_id = place.start(graph)
+    await began.wait()
+    with open_connection(place.dsn, autocommit=False) as holder:
+        holder.execute("select from pgorch.runs where id = %s for update", (run_id,))
+        release.set()
+        others = [place.start(other) for _ in range(5)]
+        await place.until(lambda: all(place.run(run)["finished_at"] for run in others))
+        await place.until(lambda: "handed in again" in caplog.text)
+        assert place.run(run_id)["status"] == "running"
+        holder.rollback()
+    assert (await place.ended(run_id))["status"] == "completed"
+
+
+async def test_a_result_that_the_engine_refuses_to_store_fails_its_step_alone(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the worker's own checks let through, the database's may still refuse."""
+    monkeypatch.setattr("pgorch.strict_json.dumps", lambda value, **_: f'{{"text": "{value}"}}')
+
+    @place.tool
+    async def a(i: int) -> str:
+        return "\\u0000" if i == 3 else str(i)
+
+    graph = place.graph("a")
+    runs = place.start_many(graph, [{"i": i} for i in range(10)])
+    await place.work()
+    await place.all_ended()
+    found = [place.run(run) for run in runs]
+    assert [run["status"] for run in found] == ["completed"] * 3 + ["failed"] + ["completed"] * 6
+    assert found[3]["error"]["type"] == "ResultRefused"
+    assert "u0000" in found[3]["error"]["message"]
+
+
+async def test_a_failing_look_is_not_repeated_without_a_pause(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+
+    async def fails(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        raise psycopg.errors.InsufficientPrivilege("permission denied for function advance")
+
+    @place.tool
+    async def a() -> None: ...
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pgorch.worker.handing_in.advance", fails)
+        await place.work()
+        await asyncio.sleep(1)
+    assert 0 < calls <= 10
+    assert (await place.ended(place.start(place.graph("a"))))["status"] == "completed"
