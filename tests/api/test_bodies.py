@@ -103,7 +103,8 @@ async def test_one_run_may_have_4_mib_and_many_together_more(
     almost = {"x": "y" * (MAX_INPUT_BYTES - 100)}
 
     alone = await client.post("/graph/run", json={"graph_id": graph, "initial_state": almost})
-    together = await client.post("/graph/run", json={"graph_id": graph, "initial_states": [almost, almost]})
+    quarters = [{"x": "y" * MIB}] * 5
+    together = await client.post("/graph/run", json={"graph_id": graph, "initial_states": quarters})
     more = {"x": "y" * MAX_INPUT_BYTES}
     over = await client.post("/graph/run", json={"graph_id": graph, "initial_state": more})
     one_over = await client.post("/graph/run", json={"graph_id": graph, "initial_states": [{}, more]})

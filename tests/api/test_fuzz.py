@@ -23,7 +23,7 @@ from tests.support.engine import Engine
 
 JSON_HEADERS = {"content-type": "application/json"}
 BOUNDED = settings(
-    max_examples=80,
+    max_examples=50,
     derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
