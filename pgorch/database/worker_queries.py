@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
-import orjson
 import psycopg
 from psycopg import AsyncConnection, Connection
 from psycopg.rows import args_row
@@ -114,12 +113,6 @@ async def record_async(connection: AsyncConnection[Any], worker_id: UUID, result
 async def held(connection: AsyncConnection[Any], bucket: int, worker_id: UUID) -> list[tuple[int, str]]:
     """The steps that are leased to the worker: id and lease token."""
     return [(row[0], str(row[1])) for row in await _all(connection, _HELD, (bucket, worker_id))]
-
-
-async def register_tools(connection: AsyncConnection[Any], definitions: list[dict[str, Any]]) -> None:
-    await connection.execute(
-        "select pgorch.register_tools(p_tools => %s::jsonb)", (orjson.dumps(definitions).decode(),)
-    )
 
 
 async def bucket_count(connection: AsyncConnection[Any]) -> int:

@@ -11,8 +11,9 @@ from typing import Any
 import psycopg
 
 from pgorch.database.migrations import check_schema_async
+from pgorch.database.queries import Queries
 from pgorch.database.translation import is_transient, translated
-from pgorch.database.worker_queries import bucket_count, maintain, register_tools
+from pgorch.database.worker_queries import bucket_count, maintain
 from pgorch.errors import ConfigError, PgorchError
 from pgorch.tool import Tool
 from pgorch.worker.connections import open_async, pause_seconds
@@ -125,7 +126,7 @@ class Worker:
         async with connection:
             await check_schema_async(connection)
             definitions = [self._registry[name].definition() for name in sorted(self._registry)]
-            await register_tools(connection, definitions)
+            await Queries(connection).register_tools(definitions)
             return await bucket_count(connection)
 
     async def _open(self, transactions: Transactions) -> None:
