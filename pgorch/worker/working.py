@@ -35,7 +35,7 @@ _UNDER_WAY_SECONDS = 0.5
 # of its time, so a worker whose steps come back quickly does that only so often.
 _LOOK_SECONDS = 0.005
 # A start that read "nobody sleeps" just before we fell asleep may commit only after our last look, and nobody
-# is notified: 1 of 10 starts came 0.6 s late. So a worker that has fallen asleep looks again after these times.
+# is notified: 1 of 10 starts came 0.6 s late. So a worker that fell asleep looks again after these times.
 _LIGHT_SLEEP_SECONDS = (0.01, 0.05, 0.2)
 
 
