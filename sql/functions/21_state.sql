@@ -36,20 +36,23 @@ create or replace function pgorch._node_var(
 comment on function pgorch._node_var is 'What $nodes.<id> is after a visit.';
 
 create or replace function pgorch._node_vars(p_bucket integer, p_run_id uuid, p_node_refs text[]) returns jsonb
-    language sql stable
+    language plpgsql stable
     as $$
-    select coalesce(jsonb_object_agg(n.id, pgorch._node_var(h.kind, h.output, h.error, h.attempt, v.visits)), '{}')
-    from unnest(p_node_refs) n(id)
-    cross join lateral (
-        select h.output, h.error, h.attempt, h.kind from pgorch.history h
-        where h.bucket = p_bucket and h.run_id = p_run_id and h.node = n.id
-          and h.kind in ('step_completed', 'step_failed', 'approval_decided')
-        order by h.seq desc limit 1) h
-    cross join lateral (
-        select count(*) as visits from pgorch.history h
-        where h.bucket = p_bucket and h.run_id = p_run_id and h.node = n.id
-          and h.kind in ('step_completed', 'step_failed', 'approval_decided')) v
-    $$;
+begin
+    return (
+        select coalesce(jsonb_object_agg(n.id, pgorch._node_var(h.kind, h.output, h.error, h.attempt, v.visits)), '{}')
+        from unnest(p_node_refs) n(id)
+        cross join lateral (
+            select h.output, h.error, h.attempt, h.kind from pgorch.history h
+            where h.bucket = p_bucket and h.run_id = p_run_id and h.node = n.id
+              and h.kind in ('step_completed', 'step_failed', 'approval_decided')
+            order by h.seq desc limit 1) h
+        cross join lateral (
+            select count(*) as visits from pgorch.history h
+            where h.bucket = p_bucket and h.run_id = p_run_id and h.node = n.id
+              and h.kind in ('step_completed', 'step_failed', 'approval_decided')) v);
+end
+$$;
 comment on function pgorch._node_vars(integer, uuid, text[]) is 'The variable $nodes, of the nodes that a graph refers to and that have ended at least once.';
 
 create or replace function pgorch._vars(p_bucket integer, p_run pgorch.runs, p_graph pgorch.graphs, p_roots text[]) returns jsonb
