@@ -97,6 +97,12 @@ class _Check:
             self._say(5, "dynamic SQL (execute)")
         for statement in self.function.statements:
             self.statement = statement
+            if (
+                self.function.language == "sql"
+                and "p_bucket" in self.function.arguments
+                and _is_hot(statement)
+            ):
+                self._say(2, "a SQL function is planned without knowing its bucket: make it plpgsql")
             for raw in parse_sql(_as_statement(statement)):
                 self._check_statement(raw.stmt)
         return self.violations
@@ -152,6 +158,10 @@ class _Check:
         values = insert.selectStmt.valuesLists if insert.selectStmt is not None else None
         if values and any(isinstance(n, ast.SubLink) for n in _walk(values)):
             self._say(5, "subquery inside insert ... values")
+
+
+def _is_hot(statement: str) -> bool:
+    return re.search(rf"\bpgorch\.({'|'.join(HOT_TABLES)})\b", statement) is not None
 
 
 def _inserts_own_bucket(insert: Any) -> bool:

@@ -79,6 +79,12 @@ def test_a_reference_to_a_hot_table_without_its_bucket_is_found(statement: str) 
     assert rules_broken_by(plpgsql(statement)) == {2}
 
 
+def test_a_sql_function_on_a_hot_table_is_found() -> None:
+    body = "select r.seq from pgorch.runs r where r.bucket = p_bucket"
+    sql = f"create function pgorch.seeded(p_bucket integer) returns integer language sql as $$ {body} $$;"
+    assert rules_broken_by(sql) == {2}
+
+
 def test_two_modifying_commands_in_one_statement_are_found() -> None:
     statement = """
     with gone as (delete from pgorch.steps s where s.bucket = p_bucket returning s.id)
