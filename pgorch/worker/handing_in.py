@@ -25,6 +25,7 @@ log = logging.getLogger("pgorch.worker")
 
 _MOST = 200
 _TRIES = 4
+_SLOW_TRIES = 3
 
 
 class Answer(NamedTuple):
@@ -167,7 +168,7 @@ class HandingIn:
             if connection.closed:
                 raise
             said = ": ".join(filter(None, (problem.diag.message_primary, problem.diag.message_detail)))
-            if is_transient(problem):
+            if is_transient(problem) and not self._takes_too_long(result, problem):
                 self._put_off(result, said)
                 return []
         outcome = outcomes.error("ResultRefused", said, retryable=False)
@@ -179,6 +180,11 @@ class HandingIn:
                 raise
             self._put_off(result, str(problem))
             return []
+
+    def _takes_too_long(self, result: Result, problem: psycopg.Error) -> bool:
+        """Did routing this result alone run into the time limit again and again? Then it is one of
+        the graph's conditions that takes so long, and the next time it would again."""
+        return problem.sqlstate == "57014" and self._put_offs[result] >= _SLOW_TRIES - 1
 
     def _put_off(self, result: Result, why: str) -> None:
         # Longer and longer, since whoever waits for a lock here keeps the other results waiting.

@@ -113,3 +113,12 @@ begin
     end loop;
 end
 $$;
+
+create or replace function pgorch._is_plainly_strict(p_value jsonb) returns boolean
+    language sql stable parallel safe
+    as $$
+    -- For the plain path, and inlined there: small, and no number that _checked_json would have to look at.
+    select pg_column_size(p_value) <= 256
+       and not jsonb_path_exists(p_value, 'strict $.** ? (@.type() == "number" && (@ > 9007199254740992 || @ < -9007199254740992))', '{}', true)
+       or pg_column_size(p_value) <= 1048576 and pgorch._checked_json(p_value, 'the result', 1048576) is not null
+    $$;

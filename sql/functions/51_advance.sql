@@ -149,7 +149,7 @@ begin
             cross join lateral (
                 select n.into_key, n.ends from pgorch.nodes n
                 where n.graph_id = s.graph_id and n.id = s.node and n.fast_out limit 1) n
-            where i.outcome = 'success' and pg_column_size(i.output) <= 1048576
+            where i.outcome = 'success' and pgorch._is_plainly_strict(i.output)
             order by s.run_id
         ) s
         cross join lateral (

@@ -127,6 +127,9 @@ begin
         delete from pgorch._worker_leases l
         where l.bucket = p_bucket and l.status = 'dead' and l.expires_at < p_now - interval '10 minutes'
           and not exists (select from pgorch.steps s where s.bucket = p_bucket and s.worker_id = l.worker_id);
+        delete from pgorch._revocations v
+        where v.bucket = p_bucket
+          and not exists (select from pgorch._worker_leases l where l.bucket = p_bucket and l.worker_id = v.worker_id);
     end if;
 end
 $$;

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.support.engine import Engine, Fails, Step, definition
@@ -107,3 +108,21 @@ def test_values_of_every_kind_survive_both_paths(engine: Engine) -> None:
         engine.run({"x": output})
         assert engine.state(run_id) == output
         assert engine.output(run_id, "x") == output
+
+
+@pytest.mark.parametrize("number", ["9007199254740993", "1e400"])
+@pytest.mark.parametrize("slow", [False, True])
+def test_a_number_that_clients_cannot_read_exactly_is_refused_on_both_paths(
+    engine: Engine, number: str, slow: bool
+) -> None:
+    run_id = engine.start(engine.graph(definition("x y", ["x>y"])))
+    if slow:
+        engine.without_fast_path()
+    step = engine.worker.claim_one("x")
+    with pytest.raises(psycopg.DatabaseError) as refused:
+        engine.connection.execute(
+            "select * from pgorch.advance(%s, %s, %s, %s, array['success'], %s::text[]::jsonb[], 0)",
+            (step.bucket, engine.worker.id, [step.step_id], [step.lease_token], [f'{{"n": {number}}}']),
+        )
+    assert refused.value.sqlstate == "OR006"
+    assert engine.state(run_id) == {}

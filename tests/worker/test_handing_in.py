@@ -7,7 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.support.engine import chain
+from pgorch.worker.identity import Timing
+from tests.support.engine import chain, definition
 from tests.support.races import open_connection
 from tests.worker.conftest import Place
 
@@ -80,3 +81,25 @@ async def test_a_failing_look_is_not_repeated_without_a_pause(
         await asyncio.sleep(1)
     assert 0 < calls <= 10
     assert (await place.ended(place.start(place.graph("a"))))["status"] == "completed"
+
+
+async def test_a_condition_that_takes_too_long_again_and_again_fails_its_step_alone(place: Place) -> None:
+    """Nested filters are the slow ones: each level goes through the list for each element of the last."""
+    slow = "@.x == 1"
+    for _ in range(4):
+        slow = f"exists($.items[*] ? ({slow}))"
+
+    @place.tool
+    async def a(n: int) -> dict[str, Any]:
+        return {"items": [{"x": 0}] * n}
+
+    @place.tool
+    async def b() -> None: ...
+
+    graph = place.create(definition("a b", [("a>b", {"condition": slow})]))
+    fast, stuck = place.start_many(graph, [{"n": 1}, {"n": 500}])
+    await place.work(timing=Timing(beat=0.1, answer=0.5, stall_exit=None))
+    error = (await place.ended(stuck))["error"]
+    assert (error["type"], error["node"]) == ("ResultRefused", "a")
+    assert "timeout" in error["message"]
+    assert (await place.ended(fast))["error"]["type"] == "NoMatchingEdge"
