@@ -177,7 +177,7 @@ class ToolList(BaseModel):
 class Worker(BaseModel):
     worker_id: UUID
     name: str
-    status: Literal["alive", "draining", "lost", "dead"]
+    status: Literal["alive", "lost", "dead"]
     queues: list[str]
     tools: list[str]
     slots: int

@@ -134,7 +134,7 @@ comment on view pgorch.worker_list is 'Worker processes.';
 comment on column pgorch.worker_list.bucket is 'Bucket that this row is about: a worker has one per bucket.';
 comment on column pgorch.worker_list.worker_id is 'Id of the process'' life; a restart has a new one.';
 comment on column pgorch.worker_list.name is 'Name that it was given, else host and process.';
-comment on column pgorch.worker_list.status is 'alive, draining, lost (lease over, not yet seen by another), or dead.';
+comment on column pgorch.worker_list.status is 'alive, lost (lease over, not yet seen by another), or dead.';
 comment on column pgorch.worker_list.queues is 'Queues that it serves.';
 comment on column pgorch.worker_list.tools is 'Tools that it has.';
 comment on column pgorch.worker_list.slots is 'How many steps it runs at once.';

@@ -282,7 +282,7 @@ create table pgorch._worker_leases (
     slots       integer not null,
     started_at  timestamptz not null,
     marker      bigint,
-    status      text not null default 'alive' check (status in ('alive', 'draining', 'dead')),
+    status      text not null default 'alive' check (status in ('alive', 'dead')),
     asleep      boolean not null default false,
     expires_at  timestamptz not null,
     primary key (bucket, worker_id)
