@@ -11,7 +11,7 @@ from psycopg import AsyncConnection, Connection
 
 from pgorch.database.connection import connect, connect_sync
 
-_LOCK_MILLISECONDS = 1000
+_LOCK_MILLISECONDS = 300
 
 
 async def open_async(dsn: str, *, purpose: str, statement_seconds: float) -> AsyncConnection[Any]:

@@ -26,6 +26,9 @@ log = logging.getLogger("pgorch.worker")
 _MOST = 200
 _TRIES = 4
 _SLOW_TRIES = 3
+# A result that goes alone waits for its run's lock no longer than this, so that many runs that somebody holds
+# in an open transaction cost the others little.
+_BRIEF_WAIT = "set local lock_timeout = '50ms'"
 
 
 class Answer(NamedTuple):
@@ -96,6 +99,9 @@ class HandingIn:
         """
         batch = self._take(bucket)
         want = 0 if free < 0 else min(_MOST, free + len(batch))
+        if not batch and self._alone and self._alone[0].bucket == bucket:
+            batch.append(self._alone.popleft())
+            return Answer(1, 0, await self._one_by_one(connection, worker_id, batch))
         try:
             rows = await self._call(connection, worker_id, bucket, batch, want, asleep)
             return Answer(len(batch), want, rows)
@@ -110,6 +116,11 @@ class HandingIn:
             if not batch:
                 # Asking again at once would fail again.
                 await asyncio.sleep(random.uniform(0.2, 1.0))
+        return Answer(len(batch), 0, await self._one_by_one(connection, worker_id, batch))
+
+    async def _one_by_one(
+        self, connection: AsyncConnection[Any], worker_id: UUID, batch: list[Result]
+    ) -> list[Advanced]:
         rows = []
         for index, result in enumerate(batch):
             try:
@@ -117,15 +128,11 @@ class HandingIn:
             except BaseException:
                 self._put_back(batch[index:])
                 raise
-        return Answer(len(batch), 0, rows)
+        return rows
 
     def _take(self, bucket: int) -> list[Result]:
         waiting = self._waiting[bucket]
-        if waiting:
-            return [waiting.popleft() for _ in range(min(_MOST, len(waiting)))]
-        if self._alone and self._alone[0].bucket == bucket:
-            return [self._alone.popleft()]
-        return []
+        return [waiting.popleft() for _ in range(min(_MOST, len(waiting)))]
 
     def _put_back(self, batch: list[Result]) -> None:
         for result in reversed(batch):
@@ -139,13 +146,20 @@ class HandingIn:
         batch: list[Result],
         want: int,
         asleep: bool,
+        *,
+        alone: bool = False,
     ) -> list[Advanced]:
         """One call, made again while the engine says that it may succeed the next time."""
         timer = asyncio.get_running_loop().call_later(self._answer_seconds, self._give_up, connection)
         try:
             for tried in range(1, _TRIES + 1):
                 try:
-                    rows = await advance(connection, bucket, worker_id, batch, want, asleep)
+                    if alone:
+                        async with connection.transaction():
+                            await connection.execute(_BRIEF_WAIT)
+                            rows = await advance(connection, bucket, worker_id, batch, want, asleep)
+                    else:
+                        rows = await advance(connection, bucket, worker_id, batch, want, asleep)
                     for result in batch if self._put_offs else ():
                         self._put_offs.pop(result, None)
                     return rows
@@ -163,7 +177,7 @@ class HandingIn:
     ) -> list[Advanced]:
         """Finds out which result of a batch it was, and hands that one in as an error."""
         try:
-            return await self._call(connection, worker_id, result.bucket, [result], 0, False)
+            return await self._call(connection, worker_id, result.bucket, [result], 0, False, alone=True)
         except psycopg.Error as problem:
             if connection.closed:
                 raise
@@ -174,7 +188,7 @@ class HandingIn:
         outcome = outcomes.error("ResultRefused", said, retryable=False)
         refused = result._replace(outcome=outcome.kind, output=outcome.output)
         try:
-            return await self._call(connection, worker_id, result.bucket, [refused], 0, False)
+            return await self._call(connection, worker_id, result.bucket, [refused], 0, False, alone=True)
         except psycopg.Error as problem:
             if connection.closed:
                 raise

@@ -39,7 +39,7 @@ begin
         else
             v_run := pgorch._append(p_bucket, v_run, 'attempt_failed', p_now, p_node => v_step.node, p_attempt => v_step.attempt,
                 p_started_at => v_step.started_at, p_worker_id => p_worker_id, p_visit => v_step.visit, p_error => p_outputs[i]);
-            perform pgorch._give_back(p_bucket, array[v_step.id], p_now + make_interval(secs => v_settled.delay), 0, 0);
+            perform pgorch._give_back(p_bucket, array[v_step.id], p_now + make_interval(secs => v_settled.delay), 0, 0, 1);
             delay_seconds := v_settled.delay;
             return next;
         end if;
@@ -64,7 +64,7 @@ begin
     elsif p_outcome = 'error' and jsonb_typeof(p_output) = 'object' and jsonb_typeof(p_output -> 'type') = 'string' then
         move.error := pgorch._checked_json(p_output, format('the error of %s', p_step.node), 1048576);
         delay := pgorch._retry_delay(pgorch._retry_policy(p_step.graph_id, p_step.node), p_output,
-            greatest(p_step.attempt - p_step.deaths, 1), random());
+            p_step.failures + 1, random());
     else
         perform pgorch._raise('OR006', format('step %s was handed in as %s, which is no outcome with its value', p_step.id, coalesce(p_outcome, 'null')),
             'Outcomes are success with a JSON value, error with an object that has a type, and release.');
@@ -82,14 +82,15 @@ $$;
 comment on function pgorch._outcome is 'What a result means: the end of its step (move), or another attempt after delay seconds.';
 
 create or replace function pgorch._give_back(
-    p_bucket integer, p_step_ids bigint[], p_ready_at timestamptz, p_deaths integer, p_uncounted integer) returns void
+    p_bucket integer, p_step_ids bigint[], p_ready_at timestamptz, p_deaths integer, p_uncounted integer,
+    p_failures integer default 0) returns void
     language plpgsql
     as $$
 begin
     -- From two deaths on a step waits where only one at a time is taken ('!'), from three on it is not run any more ('').
     update pgorch.steps s
     set worker_id = null, lease_token = null, started_at = null, ready_at = p_ready_at,
-        deaths = s.deaths + p_deaths, attempt = s.attempt - p_uncounted,
+        deaths = s.deaths + p_deaths, failures = s.failures + p_failures, attempt = s.attempt - p_uncounted,
         lane_queue = case when s.deaths + p_deaths >= 3 then ''
                           when s.deaths + p_deaths = 2 then '!' || pgorch._lane_queue(n.queue, r.queue)
                           else pgorch._lane_queue(n.queue, r.queue) end,
@@ -101,4 +102,4 @@ begin
     perform pgorch._wake_workers(p_bucket);
 end
 $$;
-comment on function pgorch._give_back is 'Puts leased steps back into their lanes, with so many deaths more and so many attempts less.';
+comment on function pgorch._give_back is 'Puts leased steps back into their lanes, with so many deaths and failures more, and so many attempts less.';

@@ -25,7 +25,7 @@ begin
     end if;
 
     update pgorch.steps s
-    set node = t.node, lease_token = p_token, attempt = 1, deaths = 0, started_at = p_now, born = t.seq + 1, input = null
+    set node = t.node, lease_token = p_token, attempt = 1, deaths = 0, failures = 0, started_at = p_now, born = t.seq + 1, input = null
     from unnest((select v.ids), (select v.tokens), (select v.targets), (select v.seqs), (select v.stays)) t(id, token, node, seq, stays)
     where s.bucket = p_bucket and s.id = any ((select v.ids)::bigint[]) and s.id = t.id and s.lease_token = t.token and t.stays;
     get diagnostics v_hit = row_count;
@@ -53,7 +53,7 @@ declare
 begin
     update pgorch.steps s
     set node = t.node, lane_queue = t.queue, lane_tool = t.tool, priority = t.priority, worker_id = null, lease_token = null,
-        attempt = 0, deaths = 0, started_at = null, ready_at = p_now, created_at = p_now, born = t.seq + 1, input = null
+        attempt = 0, deaths = 0, failures = 0, started_at = null, ready_at = p_now, created_at = p_now, born = t.seq + 1, input = null
     from unnest((select v.ids), (select v.tokens), (select v.targets), (select v.seqs), (select v.stays),
                 (select v.queues), (select v.tools), (select v.priorities)) t(id, token, node, seq, stays, queue, tool, priority)
     where s.bucket = p_bucket and s.id = any ((select v.ids)::bigint[]) and s.id = t.id and s.lease_token = t.token

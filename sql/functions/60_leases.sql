@@ -143,8 +143,10 @@ declare
     v_now constant timestamptz := pgorch.clock_now();
     v_ids bigint[];
 begin
+    -- What somebody else is changing just now is not waited for: it ends, or the next heartbeat of another worker finds it.
     select array_agg(t.id) into v_ids
-    from (select s.id from pgorch.steps s where s.bucket = p_bucket and s.worker_id = p_worker_id order by s.id for update) t;
+    from (select s.id from pgorch.steps s where s.bucket = p_bucket and s.worker_id = p_worker_id
+          order by s.id for update skip locked) t;
     if v_ids is not null then
         perform pgorch._give_back(p_bucket, v_ids, v_now, 0, 0);
     end if;

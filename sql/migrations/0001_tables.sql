@@ -180,6 +180,7 @@ create table pgorch.steps (
     counts      jsonb,
     lineage     jsonb,
     deaths      integer not null default 0,
+    failures    integer not null default 0,
     attempt     integer not null default 0,
     born        integer not null,
     node        text not null,
@@ -195,6 +196,7 @@ create table pgorch.steps (
 comment on table pgorch.steps is 'Live steps: one row per visit of a node that has not ended. Ended steps are in history.';
 comment on column pgorch.steps.lane_queue is 'With lane_tool: where the step waits to be claimed. Null while it is leased, and for approvals and joins.';
 comment on column pgorch.steps.born is 'The run''s seq when the step came to be: with run and node it names this visit, over all its attempts.';
+comment on column pgorch.steps.failures is 'Attempts that ended with an error: what the retry policy counts. Deaths and restarts of workers use up none.';
 comment on column pgorch.steps.visit is 'In graphs with forks: how often each loop around the node has been gone round, outermost first.';
 comment on column pgorch.steps.counts is 'Traversals of edges with a limit, by position of the edge.';
 comment on column pgorch.steps.lineage is 'In graphs with forks: which branches of which forks lead here, as [[fork, branches, [branch, ...]], ...].';

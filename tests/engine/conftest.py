@@ -15,6 +15,7 @@ WRITTEN = (
     "approvals",
     "steps",
     "_revocations",
+    "_writes",
     "_worker_leases",
     "_idempotency_keys",
     "runs",

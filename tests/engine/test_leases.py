@@ -176,6 +176,29 @@ def test_a_worker_that_leaves_gives_its_steps_back(engine: Engine) -> None:
     assert len(engine.worker.claim(3)) == 3
 
 
+def test_a_worker_that_leaves_uses_up_no_attempt(engine: Engine) -> None:
+    run_id = engine.start(definition([{"id": "a", "retry": {"max_attempts": 2, "jitter": 0}}]))
+    for _ in range(3):
+        leaving = engine.new_worker()
+        leaving.claim(1)
+        leaving.leave()
+    engine.worker.fail(engine.worker.claim_one(), "Broken", "once", True)
+    assert engine.status(run_id) == "running"
+
+
+def test_a_worker_that_leaves_waits_for_nobody(engine: Engine, database: str) -> None:
+    run_id = engine.start(definition("a"))
+    leaving = engine.new_worker()
+    leaving.claim(1)
+    with psycopg.connect(database) as holder:
+        holder.execute("select from pgorch.steps for update")
+        assert leaving.leave() == 0
+        holder.rollback()
+    assert [s["status"] for s in engine.live(run_id)] == ["running"]
+    engine.worker.beat_everywhere()
+    assert engine.worker.claim_one().run_id == run_id
+
+
 def test_a_worker_that_has_left_gets_nothing(engine: Engine) -> None:
     engine.start(definition("a"))
     leaving = engine.new_worker()
