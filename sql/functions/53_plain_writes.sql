@@ -1,11 +1,12 @@
 -- Writing what the plain path has decided. Each update is bounded by an array of keys, and joined by hashing: whatever
 -- the statistics say, or if there are none, exactly the rows of the batch are read. (Nested loops were seen to read
--- all live steps of a bucket when the table had looked small at planning time.)
+-- all live steps of a bucket when the table had looked small at planning time.) Hash joins are set on because the
+-- caller, advance(), sets them off.
 
 create or replace function pgorch._write_plain(
     p_bucket integer, p_worker_id uuid, v pgorch._plain_batch, p_token uuid, p_now timestamptz) returns void
     language plpgsql
-    set jit = off set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off set enable_bitmapscan = off
+    set jit = off set enable_hashjoin = on set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off set enable_bitmapscan = off
     as $$
 declare
     v_hit integer;
@@ -46,7 +47,7 @@ comment on function pgorch._write_plain is 'Writes history, state and next steps
 
 create or replace function pgorch._hand_over(p_bucket integer, v pgorch._plain_batch, p_now timestamptz) returns integer
     language plpgsql
-    set jit = off set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off set enable_bitmapscan = off
+    set jit = off set enable_hashjoin = on set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off set enable_bitmapscan = off
     as $$
 declare
     v_hit integer;
@@ -69,7 +70,7 @@ comment on function pgorch._hand_over is 'Next steps that this worker cannot run
 
 create or replace function pgorch._end_plain(p_bucket integer, v pgorch._plain_batch, p_now timestamptz) returns integer
     language plpgsql
-    set jit = off set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off set enable_bitmapscan = off
+    set jit = off set enable_hashjoin = on set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off set enable_bitmapscan = off
     as $$
 declare
     v_hit integer;
