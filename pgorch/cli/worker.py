@@ -24,8 +24,7 @@ def worker(
     quiet: Annotated[bool, typer.Option("--quiet", hidden=True)] = False,
 ) -> None:
     """Run a worker. SIGTERM drains: steps under way are finished, others are given back."""
-    import asyncio
-
+    from pgorch.cli.loops import run
     from pgorch.tool import load_app
     from pgorch.worker import Worker
 
@@ -41,4 +40,4 @@ def worker(
     if not quiet:
         tools = ", ".join(sorted(registry))
         typer.echo(f"worker on {', '.join(queues)} with {slots} slots; tools: {tools}", err=True)
-    asyncio.run(Worker(address, registry, queues=queues, slots=slots, name=name).run())
+    run(Worker(address, registry, queues=queues, slots=slots, name=name).run())

@@ -38,8 +38,9 @@ create or replace function pgorch._new_lease_token() returns uuid
     $$;
 
 create or replace function pgorch.bucket_count() returns integer
-    language sql stable
-    as $$ select (s.value #>> '{}')::integer from pgorch.settings s where s.name = 'buckets' $$;
+    -- Not SQL: as a function over a table it would be parsed anew at each call.
+    language plpgsql stable
+    as $$ begin return (select (s.value #>> '{}')::integer from pgorch.settings s where s.name = 'buckets'); end $$;
 comment on function pgorch.bucket_count() is 'How many buckets new runs are spread over: 1 on a single server.';
 
 create or replace function pgorch._raise(p_state text, p_message text, p_hint text, p_detail text default null) returns void

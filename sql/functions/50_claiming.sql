@@ -3,7 +3,7 @@
 create or replace function pgorch._claim(
     p_bucket integer, p_worker_id uuid, p_queues text[], p_tools text[], p_token uuid, p_want integer, p_now timestamptz) returns bigint[]
     language plpgsql
-    set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_bitmapscan = off
+    -- Runs under advance()'s settings: no scans, joins by nested loops, no JIT.
     as $$
 declare
     v_ids bigint[];
