@@ -33,6 +33,8 @@ def main() -> int:
     if not arguments.here:
         ensure("embedded")
     began = time.monotonic()
+    # A shell starts what runs in its background with SIGINT ignored; here it always means: clean up and end.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     for stream in (sys.stdout, sys.stderr):

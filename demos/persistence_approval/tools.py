@@ -8,10 +8,10 @@ from statistics import fmean
 from typing import Any
 
 import psycopg
-from pgorch.config import resolve_dsn
 
 from demos.data_quality import rules
 from pgorch import Context, tool
+from pgorch.config import resolve_dsn
 
 HERE = Path(__file__).parent
 RAW = HERE.parent / "data_quality" / "penguins_raw.csv"

@@ -1,6 +1,7 @@
 """The pytest plugin of the suite: a server for the run, and a fresh database for each test."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,10 @@ _test_run = pytest.StashKey[TestRun]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell starts what runs in its background with SIGINT ignored, which every child inherits: processes
+    # that tests interrupt would not hear it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # Only the controller: the workers of pytest-xdist inherit its environment.
     if not hasattr(config, "workerinput"):
         run = config.stash[_test_run] = TestRun()
