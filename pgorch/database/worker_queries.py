@@ -16,7 +16,7 @@ from psycopg.types.string import TextLoader
 _ADVANCE: LiteralString = (
     "pgorch.advance(p_bucket => %s::int, p_worker_id => %s::uuid, p_step_ids => %s::bigint[], "
     "p_lease_tokens => %s::uuid[], p_outcomes => %s::text[], p_outputs => %s::jsonb[], p_want => %s::int, "
-    "p_asleep => %s::boolean) a"
+    "p_asleep => %s::boolean, p_cursor => %s::timestamptz[]) a"
 )
 _ADVANCE_ALL: LiteralString = (
     "select a.kind, a.step_id, a.lease_token, a.run_id, a.node, a.tool, a.attempt, a.born, "
@@ -86,17 +86,19 @@ async def advance(
     results: Sequence[Result],
     want: int,
     asleep: bool = False,
+    cursor: str | None = None,
 ) -> list[Advanced]:
-    """Hands in results and takes up to `want` steps, in one transaction. Raises psycopg.Error."""
-    async with connection.cursor(row_factory=args_row(Advanced)) as cursor:
-        await cursor.execute(_ADVANCE_ALL, _arguments(bucket, worker_id, results, want, asleep))
-        return await cursor.fetchall()
+    """Hands in results and takes up to `want` steps, in one transaction. `cursor` is the message of the last row
+    "looked" that the bucket answered. Raises psycopg.Error."""
+    async with connection.cursor(row_factory=args_row(Advanced)) as rows:
+        await rows.execute(_ADVANCE_ALL, _arguments(bucket, worker_id, results, want, asleep, cursor))
+        return await rows.fetchall()
 
 
 def record(connection: Connection[Any], worker_id: UUID, result: Result) -> str | None:
     """Hands in one result in the transaction that is open on `connection`. Why it was refused, or None."""
     connection.execute(_SHORT_IDLE)
-    arguments = _arguments(result.bucket, worker_id, [result], 0, False)
+    arguments = _arguments(result.bucket, worker_id, [result], 0)
     with connection.cursor(row_factory=args_row(_message)) as cursor:
         return cursor.execute(_ADVANCE_VERDICT, arguments).fetchone()
 
@@ -104,7 +106,7 @@ def record(connection: Connection[Any], worker_id: UUID, result: Result) -> str 
 async def record_async(connection: AsyncConnection[Any], worker_id: UUID, result: Result) -> str | None:
     """Like `record`."""
     await connection.execute(_SHORT_IDLE)
-    arguments = _arguments(result.bucket, worker_id, [result], 0, False)
+    arguments = _arguments(result.bucket, worker_id, [result], 0)
     async with connection.cursor(row_factory=args_row(_message)) as cursor:
         await cursor.execute(_ADVANCE_VERDICT, arguments)
         return await cursor.fetchone()
@@ -168,7 +170,12 @@ def hold_marker(connection: Connection[Any], marker: int) -> bool:
 
 
 def _arguments(
-    bucket: int, worker_id: UUID, results: Sequence[Result], want: int, asleep: bool
+    bucket: int,
+    worker_id: UUID,
+    results: Sequence[Result],
+    want: int,
+    asleep: bool = False,
+    cursor: str | None = None,
 ) -> tuple[Any, ...]:
     return (
         bucket,
@@ -179,6 +186,7 @@ def _arguments(
         "{" + ",".join([_element(result.output) for result in results]) + "}",
         want,
         asleep,
+        cursor,
     )
 
 

@@ -91,6 +91,7 @@ class HandingIn:
         free: int,
         *,
         asleep: bool = False,
+        cursor: str | None = None,
     ) -> Answer:
         """Hands in what waits in a bucket and takes steps for `free` slots and those that become free by it;
         none if `free` is negative.
@@ -103,7 +104,7 @@ class HandingIn:
             batch.append(self._alone.popleft())
             return Answer(1, 0, await self._one_by_one(connection, worker_id, batch))
         try:
-            rows = await self._call(connection, worker_id, bucket, batch, want, asleep)
+            rows = await self._call(connection, worker_id, bucket, batch, want, asleep, cursor)
             return Answer(len(batch), want, rows)
         except asyncio.CancelledError:
             self._put_back(batch)
@@ -145,7 +146,8 @@ class HandingIn:
         bucket: int,
         batch: list[Result],
         want: int,
-        asleep: bool,
+        asleep: bool = False,
+        cursor: str | None = None,
         *,
         alone: bool = False,
     ) -> list[Advanced]:
@@ -157,9 +159,9 @@ class HandingIn:
                     if alone:
                         async with connection.transaction():
                             await connection.execute(_BRIEF_WAIT)
-                            rows = await advance(connection, bucket, worker_id, batch, want, asleep)
+                            rows = await advance(connection, bucket, worker_id, batch, want)
                     else:
-                        rows = await advance(connection, bucket, worker_id, batch, want, asleep)
+                        rows = await advance(connection, bucket, worker_id, batch, want, asleep, cursor)
                     for result in batch if self._put_offs else ():
                         self._put_offs.pop(result, None)
                     return rows
@@ -177,7 +179,7 @@ class HandingIn:
     ) -> list[Advanced]:
         """Finds out which result of a batch it was, and hands that one in as an error."""
         try:
-            return await self._call(connection, worker_id, result.bucket, [result], 0, False, alone=True)
+            return await self._call(connection, worker_id, result.bucket, [result], 0, alone=True)
         except psycopg.Error as problem:
             if connection.closed:
                 raise
@@ -188,7 +190,7 @@ class HandingIn:
         outcome = outcomes.error("ResultRefused", said, retryable=False)
         refused = result._replace(outcome=outcome.kind, output=outcome.output)
         try:
-            return await self._call(connection, worker_id, result.bucket, [refused], 0, False, alone=True)
+            return await self._call(connection, worker_id, result.bucket, [refused], 0, alone=True)
         except psycopg.Error as problem:
             if connection.closed:
                 raise

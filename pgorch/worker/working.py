@@ -66,6 +66,8 @@ class Working:
         self._to_look: set[int] = set()
         self._awake: set[int] = set()
         self._look_at = 0.0
+        # Where to look from the next time, as the engine said. Its own business: it is only handed back.
+        self._cursors: dict[int, str | None] = {}
         self._light_sleep: list[float] = []
         self._compare_at, self._compared = 0.0, False
         self._draining = False
@@ -90,6 +92,7 @@ class Working:
     def begin_anew(self) -> None:
         """The worker has a lease under a new id: the engine knows nothing of it."""
         self._awake = set(range(self._buckets))
+        self._cursors.clear()
         self.look()
 
     def drop_all(self, why: str) -> None:
@@ -184,8 +187,9 @@ class Working:
         else:
             share = min(share, 0)
         answer = await self._handing_in.advance(
-            connection, worker_id, bucket, share, asleep=bucket not in self._awake
-        )
+            connection, worker_id, bucket, share,
+            asleep=bucket not in self._awake, cursor=self._cursors.get(bucket),
+        )  # fmt: skip
         if lease.worker_id != worker_id:
             return 0
         got = self._take_up(bucket, lease, worker_id, answer.rows)
@@ -214,6 +218,8 @@ class Working:
             elif row.kind == "quarantined":
                 got += 1
                 self._put(bucket, row, outcomes.error("WorkerLost", str(row.message), retryable=False))
+            elif row.kind == "looked":
+                self._cursors[bucket] = row.message
             elif row.kind == "later":
                 loop.call_later(float(row.delay_seconds or 0), self.look, bucket)
             else:

@@ -10,7 +10,7 @@
 
 create or replace function pgorch.advance(
     p_bucket integer, p_worker_id uuid, p_step_ids bigint[], p_lease_tokens uuid[], p_outcomes text[], p_outputs jsonb[],
-    p_want integer, p_asleep boolean default false)
+    p_want integer, p_asleep boolean default false, p_cursor timestamptz[] default null)
     returns table (kind text, step_id bigint, lease_token uuid, run_id uuid, node text, tool text, attempt integer, born integer,
                    timeout_seconds double precision, input jsonb, state jsonb, message text, delay_seconds double precision)
     language plpgsql
@@ -24,7 +24,8 @@ declare
     v_plain pgorch._plain_step[];
     v_done bigint[];
     v_group record;
-    v_ids bigint[];
+    v_from constant timestamptz := pgorch._look_from(p_cursor, p_asleep, v_now);
+    v_found record;
     v_got integer := 0;
 begin
     select l.queues, l.tools, l.asleep into v_lease
@@ -40,7 +41,7 @@ begin
 
     if v_count > 0 then
         v_plain := pgorch._advance_plain(p_bucket, p_worker_id, p_step_ids, p_lease_tokens, p_outcomes, p_outputs,
-                                         v_lease.queues, v_lease.tools, v_token, p_want, v_now);
+                                         v_lease.queues, v_lease.tools, v_token, p_want, v_from, v_now);
         if v_plain is not null then
             return query
                 select 'step', t.id, v_token, t.run_id, t.target, t.tool, 1, t.seq + 1, t.timeout, null::jsonb, t.state, null::text, null::double precision
@@ -71,9 +72,15 @@ begin
     end if;
 
     if p_want > v_got and v_lease.queues <> '{}' then
-        v_ids := pgorch._claim(p_bucket, p_worker_id, v_lease.queues, v_lease.tools, v_token, p_want - v_got, v_now);
-        if cardinality(v_ids) > 0 then
-            v_got := v_got + cardinality(v_ids);
+        select l.* into v_found
+        from pgorch._look(p_bucket, p_worker_id, v_lease.queues, v_lease.tools, v_token, p_want - v_got, p_cursor, v_from, v_now) l;
+        if v_found.cursor is not null then
+            return query
+                select 'looked', null::bigint, null::uuid, null::uuid, null::text, null::text, null::integer, null::integer,
+                       null::double precision, null::jsonb, null::jsonb, v_found.cursor::text, null::double precision;
+        end if;
+        if v_found.ids <> '{}' then
+            v_got := v_got + cardinality(v_found.ids);
             return query
                 select case when s.deaths >= 3 then 'quarantined' else 'step' end, s.id, v_token, s.run_id, s.node, n.function,
                        s.attempt, s.born, extract(epoch from n.timeout)::double precision, s.input,
@@ -81,7 +88,7 @@ begin
                        case when s.deaths >= 3 then
                            format('%s workers died while they ran this step; it is not tried again', s.deaths) end,
                        null::double precision
-                from unnest((select v_ids)) t(id)
+                from unnest((select v_found.ids)) t(id)
                 cross join lateral (
                     select s.* from pgorch.steps s where s.bucket = p_bucket and s.id = t.id limit 1) s
                 cross join lateral (
@@ -98,11 +105,11 @@ begin
 end
 $$;
 comment on function pgorch.advance is
-    'A worker hands in results and gets its next steps, in one transaction. Rows: step (run it), quarantined (hand it in as failed), refused (a result that does not count), later (something is due again after delay_seconds).';
+    'A worker hands in results and gets its next steps, in one transaction. Rows: step (run it), quarantined (hand it in as failed), refused (a result that does not count), later (something is due again after delay_seconds), looked (message: the cursor for the next call).';
 
 create or replace function pgorch._advance_plain(
     p_bucket integer, p_worker_id uuid, p_step_ids bigint[], p_lease_tokens uuid[], p_outcomes text[], p_outputs jsonb[],
-    p_queues text[], p_tools text[], p_token uuid, p_want integer, p_now timestamptz) returns pgorch._plain_step[]
+    p_queues text[], p_tools text[], p_token uuid, p_want integer, p_from timestamptz, p_now timestamptz) returns pgorch._plain_step[]
     language plpgsql
     -- Runs under advance()'s settings: no scans, joins by nested loops, no JIT. Setting them again costs 5 us.
     as $$
@@ -117,7 +124,7 @@ begin
     cross join lateral (
         select s.priority from pgorch.steps s
         where s.bucket = p_bucket and s.lane_tool is not null
-          and s.lane_queue = q.queue and s.lane_tool = t.tool and s.ready_at <= p_now
+          and s.lane_queue = q.queue and s.lane_tool = t.tool and s.ready_at between p_from and p_now
         order by s.priority desc, s.ready_at, s.id limit 1) c;
 
     -- Look-ups are lateral with a limit, which fixes their order and index whatever the statistics say. Runs are
@@ -135,13 +142,14 @@ begin
         from (
             select i.step_id, i.token, i.output, s.run_id, s.graph_id, s.node, s.attempt, s.started_at, n.into_key, n.ends
             from unnest((select p_step_ids), (select p_lease_tokens), (select p_outcomes), (select p_outputs)) i(step_id, token, outcome, output)
+            -- The worker is compared outside: inside, steps_leased could serve, and all that it ever leased would be read.
             cross join lateral (
-                select s.run_id, s.graph_id, s.node, s.attempt, s.started_at from pgorch.steps s
-                where s.bucket = p_bucket and s.id = i.step_id and s.lease_token = i.token and s.worker_id = p_worker_id limit 1) s
+                select s.run_id, s.graph_id, s.node, s.attempt, s.started_at, s.worker_id from pgorch.steps s
+                where s.bucket = p_bucket and s.id = i.step_id and s.lease_token = i.token limit 1) s
             cross join lateral (
                 select n.into_key, n.ends from pgorch.nodes n
                 where n.graph_id = s.graph_id and n.id = s.node and n.fast_out limit 1) n
-            where i.outcome = 'success' and pgorch._is_plainly_strict(i.output)
+            where i.outcome = 'success' and s.worker_id = p_worker_id and pgorch._is_plainly_strict(i.output)
             order by s.run_id
         ) s
         cross join lateral (

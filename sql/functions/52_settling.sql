@@ -20,9 +20,10 @@ begin
         message := null;
         delay_seconds := null;
         select s.* into v_step from pgorch.steps s
-        where s.bucket = p_bucket and s.id = p_step_ids[i] and s.lease_token = p_lease_tokens[i] and s.worker_id = p_worker_id
+        where s.bucket = p_bucket and s.id = p_step_ids[i] and s.lease_token = p_lease_tokens[i]
         for update;
-        if not found then
+        -- The worker is compared here, for with it in the query the index of all that it leases could serve.
+        if not found or v_step.worker_id <> p_worker_id then
             message := 'the lease on this step is lost: its run has ended, another worker has it, or the result was taken before';
             return next;
             continue;

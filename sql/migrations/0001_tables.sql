@@ -206,6 +206,9 @@ comment on column pgorch.steps.lineage is 'In graphs with forks: which branches 
 create index steps_claimable on pgorch.steps (bucket, lane_queue, lane_tool, priority desc, ready_at, id) where lane_tool is not null;
 -- Serves recovery: what a dead worker held.
 create index steps_leased on pgorch.steps (bucket, worker_id) where worker_id is not null;
+-- Serves the question whether a worker runs a suspect: an index of its own, since under a pinned vacuum horizon steps_leased
+-- holds every step that was ever leased.
+create index steps_suspect on pgorch.steps (bucket, worker_id) where deaths >= 2 and worker_id is not null;
 -- Serves joins, cancel and the views: what is live in a run. Its condition is always true, but implied only by a query
 -- that names the run: one by step id, planned while the table was tiny, cannot choose this index and read all of the
 -- bucket. The other two indexes are partial as well, so that such a query has only the primary key.

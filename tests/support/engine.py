@@ -131,7 +131,7 @@ class Worker:
                 asleep,
             ],
         ).fetchall()
-        return [Step(bucket=bucket, **row) for row in rows]
+        return [Step(bucket=bucket, **row) for row in rows if row["kind"] != "looked"]
 
     def claim(self, want: int = 1) -> list[Step]:
         claimed: list[Step] = []
