@@ -22,7 +22,7 @@ _RUNS: Final[LiteralString] = """
         from pgorch.run_list r
         where r.bucket = b.bucket
           and r.run_id < coalesce(%(before)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
-          and (%(statuses)s::text[] is null or r.status = any (%(statuses)s::text[]))
+          and (%(statuses)s::text[] is null or r.status = any (%(statuses)s::pgorch.run_status[]))
           and (%(graphs)s::uuid[] is null or r.graph_id = any (%(graphs)s::uuid[]))
           {and_unfinished}
         order by r.run_id desc limit %(limit)s::int) x

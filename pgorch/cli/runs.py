@@ -1,5 +1,6 @@
 """`pgorch runs`: list, show, state, events, watch and cancel."""
 
+from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -10,6 +11,17 @@ from pgorch.cli.options import Dsn, Output, Timeout, wants_json
 from pgorch.cli.output import print_fields, print_json, print_rows, print_table, to_json
 from pgorch.cli.session import session
 
+
+class Status(StrEnum):
+    RUNNING = "running"
+    AWAITING_APPROVAL = "awaiting_approval"
+    WAITING = "waiting"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
 app = typer.Typer(help="Runs of graphs.", no_args_is_help=True)
 
 RunId = Annotated[UUID, typer.Argument(help="The run's id.", metavar="RUN")]
@@ -18,7 +30,7 @@ RunId = Annotated[UUID, typer.Argument(help="The run's id.", metavar="RUN")]
 @app.command("list")
 def list_runs(
     status: Annotated[
-        list[str] | None, typer.Option("--status", help="Only this status; may be repeated.")
+        list[Status] | None, typer.Option("--status", help="Only this status; may be repeated.")
     ] = None,
     graph: Annotated[str | None, typer.Option("--graph", help="Only runs of this graph (its name).")] = None,
     limit: Annotated[int, typer.Option("--limit", help="At most so many.", min=1, max=10_000)] = 50,
@@ -34,12 +46,17 @@ def list_runs(
             "   select r.run_id, r.graph, r.version, r.status, r.live_steps, r.initiator, r.priority,"
             "          r.queue, r.idempotency_key, r.created_at, r.finished_at, r.error"
             "   from pgorch.run_list r where r.bucket = b.bucket"
-            "     and (%(status)s::text[] is null or r.status = any (%(status)s::text[]))"
+            "     and (%(status)s::text[] is null or r.status = any (%(status)s::pgorch.run_status[]))"
             "     and (%(graph)s::text is null or r.graph = %(graph)s::text)"
             "     and (%(before)s::uuid is null or r.run_id < %(before)s::uuid)"
             "   order by r.run_id desc limit %(limit)s) l"
             " order by l.run_id desc limit %(limit)s",
-            {"status": status, "graph": graph, "before": before, "limit": limit},
+            {
+                "status": status and [s.value for s in status],
+                "graph": graph,
+                "before": before,
+                "limit": limit,
+            },
         )
     print_rows(
         rows,

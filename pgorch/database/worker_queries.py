@@ -16,7 +16,7 @@ from psycopg.types.string import TextLoader
 _ADVANCE: LiteralString = (
     "pgorch.advance(p_bucket => %s::int, p_worker_id => %s::uuid, p_step_ids => %s::bigint[], "
     "p_lease_tokens => %s::uuid[], p_outcomes => %s::text[], p_outputs => %s::jsonb[], p_want => %s::int, "
-    "p_asleep => %s::boolean, p_cursor => %s::timestamptz[]) a"
+    "p_look => %s::boolean, p_asleep => %s::boolean, p_cursor => %s::timestamptz[]) a"
 )
 _ADVANCE_ALL: LiteralString = (
     "select a.kind, a.step_id, a.lease_token, a.run_id, a.node, a.tool, a.attempt, a.born, "
@@ -67,6 +67,14 @@ class Result(NamedTuple):
     output: str | None
 
 
+class Look(NamedTuple):
+    """How to look for steps beyond those that follow from the results: will the worker be asleep if there are
+    none, and the message of the last row "looked" that the bucket answered."""
+
+    asleep: bool = False
+    cursor: str | None = None
+
+
 class Beat(NamedTuple):
     alive: bool
     work_waiting: bool
@@ -85,14 +93,13 @@ async def advance(
     worker_id: UUID,
     results: Sequence[Result],
     want: int,
-    asleep: bool = False,
-    cursor: str | None = None,
+    look: Look | None = None,
 ) -> list[Advanced]:
-    """Hands in results and takes up to `want` steps, in one transaction. `cursor` is the message of the last row
-    "looked" that the bucket answered. Raises psycopg.Error."""
-    async with connection.cursor(row_factory=args_row(Advanced)) as rows:
-        await rows.execute(_ADVANCE_ALL, _arguments(bucket, worker_id, results, want, asleep, cursor))
-        return await rows.fetchall()
+    """Hands in results and takes up to `want` steps, in one transaction: those that follow from the results,
+    and with a look others. Raises psycopg.Error."""
+    async with connection.cursor(row_factory=args_row(Advanced)) as found:
+        await found.execute(_ADVANCE_ALL, _arguments(bucket, worker_id, results, want, look))
+        return await found.fetchall()
 
 
 def record(connection: Connection[Any], worker_id: UUID, result: Result) -> str | None:
@@ -174,8 +181,7 @@ def _arguments(
     worker_id: UUID,
     results: Sequence[Result],
     want: int,
-    asleep: bool = False,
-    cursor: str | None = None,
+    look: Look | None = None,
 ) -> tuple[Any, ...]:
     return (
         bucket,
@@ -185,8 +191,9 @@ def _arguments(
         "{" + ",".join([result.outcome for result in results]) + "}",
         "{" + ",".join([_element(result.output) for result in results]) + "}",
         want,
-        asleep,
-        cursor,
+        look is not None,
+        look is not None and look.asleep,
+        None if look is None else look.cursor,
     )
 
 

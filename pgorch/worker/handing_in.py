@@ -16,7 +16,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 from pgorch.database.translation import is_transient
-from pgorch.database.worker_queries import Advanced, Result, advance
+from pgorch.database.worker_queries import Advanced, Look, Result, advance
 from pgorch.worker import outcomes
 from pgorch.worker.bell import Bell
 from pgorch.worker.connections import cut
@@ -89,22 +89,20 @@ class HandingIn:
         worker_id: UUID,
         bucket: int,
         free: int,
-        *,
-        asleep: bool = False,
-        cursor: str | None = None,
+        look: Look | None,
     ) -> Answer:
-        """Hands in what waits in a bucket and takes steps for `free` slots and those that become free by it;
-        none if `free` is negative.
+        """Hands in what waits in a bucket and takes the steps that follow, and with a look others for `free`
+        slots; none if `free` is negative.
 
         Raises psycopg.Error if the connection was lost: then the results wait again.
         """
         batch = self._take(bucket)
-        want = 0 if free < 0 else min(_MOST, free + len(batch))
+        want = 0 if free < 0 else min(_MOST, (free if look else 0) + len(batch))
         if not batch and self._alone and self._alone[0].bucket == bucket:
             batch.append(self._alone.popleft())
             return Answer(1, 0, await self._one_by_one(connection, worker_id, batch))
         try:
-            rows = await self._call(connection, worker_id, bucket, batch, want, asleep, cursor)
+            rows = await self._call(connection, worker_id, bucket, batch, want, look)
             return Answer(len(batch), want, rows)
         except asyncio.CancelledError:
             self._put_back(batch)
@@ -146,8 +144,7 @@ class HandingIn:
         bucket: int,
         batch: list[Result],
         want: int,
-        asleep: bool = False,
-        cursor: str | None = None,
+        look: Look | None = None,
         *,
         alone: bool = False,
     ) -> list[Advanced]:
@@ -161,7 +158,7 @@ class HandingIn:
                             await connection.execute(_BRIEF_WAIT)
                             rows = await advance(connection, bucket, worker_id, batch, want)
                     else:
-                        rows = await advance(connection, bucket, worker_id, batch, want, asleep, cursor)
+                        rows = await advance(connection, bucket, worker_id, batch, want, look)
                     for result in batch if self._put_offs else ():
                         self._put_offs.pop(result, None)
                     return rows

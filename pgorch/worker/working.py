@@ -11,7 +11,7 @@ from uuid import UUID
 import psycopg
 from psycopg import AsyncConnection
 
-from pgorch.database.worker_queries import Advanced, Result, held, prepare_for_advance
+from pgorch.database.worker_queries import Advanced, Look, Result, held, prepare_for_advance
 from pgorch.errors import PgorchError
 from pgorch.tool import Tool
 from pgorch.worker import outcomes
@@ -181,15 +181,12 @@ class Working:
     ) -> int:
         free = self._free()
         share = -(-free // self._buckets) if free > 0 else free
+        look = None
         if looks:
             self._to_look.discard(bucket)
             self._look_at = time.monotonic() + _LOOK_SECONDS
-        else:
-            share = min(share, 0)
-        answer = await self._handing_in.advance(
-            connection, worker_id, bucket, share,
-            asleep=bucket not in self._awake, cursor=self._cursors.get(bucket),
-        )  # fmt: skip
+            look = Look(bucket not in self._awake, self._cursors.get(bucket))
+        answer = await self._handing_in.advance(connection, worker_id, bucket, share, look)
         if lease.worker_id != worker_id:
             return 0
         got = self._take_up(bucket, lease, worker_id, answer.rows)

@@ -38,7 +38,7 @@ $$;
 comment on function pgorch._append is 'Adds an entry to a run''s history; the caller holds the run''s lock and writes the returned row back.';
 
 create or replace function pgorch._end_run(
-    p_bucket integer, p_run pgorch.runs, p_status text, p_error jsonb, p_actor text, p_now timestamptz) returns pgorch.runs
+    p_bucket integer, p_run pgorch.runs, p_status pgorch.run_status, p_error jsonb, p_actor text, p_now timestamptz) returns pgorch.runs
     language plpgsql
     as $$
 declare

@@ -10,7 +10,7 @@
 
 create or replace function pgorch.advance(
     p_bucket integer, p_worker_id uuid, p_step_ids bigint[], p_lease_tokens uuid[], p_outcomes text[], p_outputs jsonb[],
-    p_want integer, p_asleep boolean default false, p_cursor timestamptz[] default null)
+    p_want integer, p_look boolean default true, p_asleep boolean default false, p_cursor timestamptz[] default null)
     returns table (kind text, step_id bigint, lease_token uuid, run_id uuid, node text, tool text, attempt integer, born integer,
                    timeout_seconds double precision, input jsonb, state jsonb, message text, delay_seconds double precision)
     language plpgsql
@@ -41,7 +41,7 @@ begin
 
     if v_count > 0 then
         v_plain := pgorch._advance_plain(p_bucket, p_worker_id, p_step_ids, p_lease_tokens, p_outcomes, p_outputs,
-                                         v_lease.queues, v_lease.tools, v_token, p_want, v_from, v_now);
+                                         v_lease.queues, v_lease.tools, v_token, p_want, p_look, v_from, v_now);
         if v_plain is not null then
             return query
                 select 'step', t.id, v_token, t.run_id, t.target, t.tool, 1, t.seq + 1, t.timeout, null::jsonb, t.state, null::text, null::double precision
@@ -71,7 +71,7 @@ begin
         end if;
     end if;
 
-    if p_want > v_got and v_lease.queues <> '{}' then
+    if p_look and p_want > v_got and v_lease.queues <> '{}' then
         select l.* into v_found
         from pgorch._look(p_bucket, p_worker_id, v_lease.queues, v_lease.tools, v_token, p_want - v_got, p_cursor, v_from, v_now) l;
         if v_found.cursor is not null then
@@ -105,11 +105,12 @@ begin
 end
 $$;
 comment on function pgorch.advance is
-    'A worker hands in results and gets its next steps, in one transaction. Rows: step (run it), quarantined (hand it in as failed), refused (a result that does not count), later (something is due again after delay_seconds), looked (message: the cursor for the next call).';
+    'A worker hands in results and gets up to p_want steps, in one transaction: those that follow from the results, and with p_look others from its lanes. Rows: step (run it), quarantined (hand it in as failed), refused (a result that does not count), later (something is due again after delay_seconds), looked (message: the cursor for the next call).';
 
 create or replace function pgorch._advance_plain(
     p_bucket integer, p_worker_id uuid, p_step_ids bigint[], p_lease_tokens uuid[], p_outcomes text[], p_outputs jsonb[],
-    p_queues text[], p_tools text[], p_token uuid, p_want integer, p_from timestamptz, p_now timestamptz) returns pgorch._plain_step[]
+    p_queues text[], p_tools text[], p_token uuid, p_want integer, p_look boolean, p_from timestamptz,
+    p_now timestamptz) returns pgorch._plain_step[]
     language plpgsql
     -- Runs under advance()'s settings: no scans, joins by nested loops, no JIT. Setting them again costs 5 us.
     as $$
@@ -118,14 +119,16 @@ declare
     v_rival integer;
 begin
     -- A run stays with its worker, unless something more urgent waits in the worker's lanes.
-    select max(c.priority) into v_rival
-    from unnest((select p_queues)) q(queue)
-    cross join unnest((select p_tools)) t(tool)
-    cross join lateral (
-        select s.priority from pgorch.steps s
-        where s.bucket = p_bucket and s.lane_tool is not null
-          and s.lane_queue = q.queue and s.lane_tool = t.tool and s.ready_at between p_from and p_now
-        order by s.priority desc, s.ready_at, s.id limit 1) c;
+    if p_look then
+        select max(c.priority) into v_rival
+        from unnest((select p_queues)) q(queue)
+        cross join unnest((select p_tools)) t(tool)
+        cross join lateral (
+            select s.priority from pgorch.steps s
+            where s.bucket = p_bucket and s.lane_tool is not null
+              and s.lane_queue = q.queue and s.lane_tool = t.tool and s.ready_at between p_from and p_now
+            order by s.priority desc, s.ready_at, s.id limit 1) c;
+    end if;
 
     -- Look-ups are lateral with a limit, which fixes their order and index whatever the statistics say. Runs are
     -- locked in the order of their ids. Nothing is written before every edge is chosen, so that a result
@@ -138,13 +141,13 @@ begin
                    extract(epoch from t.timeout)::double precision,
                    (e.target is not null and p_want > 0 and coalesce(t.priority, r.priority) >= coalesce(v_rival, -1000)
                     and t.function = any (p_tools) and pgorch._lane_queue(t.queue, r.queue) = any (p_queues)),
-                   coalesce(r.watched_until > p_now, false))::pgorch._plain_step as step
+                   coalesce(r.watched_until > p_now, false), s.step_at, r.ctid)::pgorch._plain_step as step
         from (
-            select i.step_id, i.token, i.output, s.run_id, s.graph_id, s.node, s.attempt, s.started_at, n.into_key, n.ends
+            select i.step_id, i.token, i.output, s.run_id, s.graph_id, s.node, s.attempt, s.started_at, s.step_at, n.into_key, n.ends
             from unnest((select p_step_ids), (select p_lease_tokens), (select p_outcomes), (select p_outputs)) i(step_id, token, outcome, output)
             -- The worker is compared outside: inside, steps_leased could serve, and all that it ever leased would be read.
             cross join lateral (
-                select s.run_id, s.graph_id, s.node, s.attempt, s.started_at, s.worker_id from pgorch.steps s
+                select s.run_id, s.graph_id, s.node, s.attempt, s.started_at, s.worker_id, s.ctid as step_at from pgorch.steps s
                 where s.bucket = p_bucket and s.id = i.step_id and s.lease_token = i.token limit 1) s
             cross join lateral (
                 select n.into_key, n.ends from pgorch.nodes n
@@ -153,7 +156,7 @@ begin
             order by s.run_id
         ) s
         cross join lateral (
-            select r.id, r.seq, r.input, r.snapshot, r.delta, r.priority, r.queue, r.watched_until from pgorch.runs r
+            select r.id, r.ctid, r.seq, r.input, r.snapshot, r.delta, r.priority, r.queue, r.watched_until from pgorch.runs r
             where r.bucket = p_bucket and r.id = s.run_id and r.live = 1 and r.status = 'running' limit 1 for update) r
         -- `offset 0` has each value computed once; pulled up, these would stand in every place that uses them.
         cross join lateral (select pgorch._written(s.into_key, s.output) as written offset 0) w
@@ -175,7 +178,6 @@ begin
     ) x;
     if v_steps is not null then
         perform pgorch._write_plain(p_bucket, p_worker_id, v_steps, p_token, p_now);
-        perform pg_notify('pgorch_runs', t.run_id::text) from unnest(v_steps) t where t.watched;
     end if;
     return v_steps;
 end

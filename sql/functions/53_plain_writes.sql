@@ -1,23 +1,23 @@
--- Writing what the plain path has decided. Each update is bounded by an array of keys, and joined by hashing: whatever
--- the statistics say, or if there are none, exactly the rows of the batch are read. (Nested loops were seen to read
--- all live steps of a bucket when the table had looked small at planning time.) Hash joins are set on because the
--- caller, advance(), sets them off.
+-- Writing what the plain path has decided. Rows are reached by the places (ctid) at which advance() has just read them: the
+-- only plan there is, whatever the statistics say, with no second walk through an index, and none along the dead versions
+-- that a pinned vacuum horizon keeps. The runs are locked, so they stay where they are; a step that has moved or gone
+-- since is not hit, which shows in the number of rows.
 
 create or replace function pgorch._write_plain(
     p_bucket integer, p_worker_id uuid, p_steps pgorch._plain_step[], p_token uuid, p_now timestamptz) returns void
     language plpgsql
-    set jit = off set enable_hashjoin = on set enable_nestloop = off
+    -- Beyond what advance() forbids: planned while a table was tiny, an index scan would read the whole bucket.
+    set jit = off set enable_indexscan = off
     as $$
 declare
-    v_ids bigint[];
-    v_runs uuid[];
     v_folds boolean;
     v_leaves boolean;
     v_ends boolean;
+    v_watched boolean;
     v_hit integer;
 begin
-    select array_agg(t.id), array_agg(t.run_id), bool_or(t.folds), bool_or(not t.stays and t.target is not null), bool_or(t.target is null)
-    into v_ids, v_runs, v_folds, v_leaves, v_ends
+    select bool_or(t.folds), bool_or(not t.stays and t.target is not null), bool_or(t.target is null), bool_or(t.watched)
+    into v_folds, v_leaves, v_ends, v_watched
     from unnest(p_steps) t;
 
     insert into pgorch.history (bucket, run_id, seq, kind, attempt, at, started_at, worker_id, node, output)
@@ -26,36 +26,38 @@ begin
 
     update pgorch.runs r set delta = t.delta, seq = r.seq + 1
     from unnest((select p_steps)) t
-    where r.bucket = p_bucket and r.id = any ((select v_runs)::uuid[]) and r.id = t.run_id and t.target is not null and not t.folds;
+    where r.bucket = p_bucket and r.ctid = t.run_at and t.target is not null and not t.folds;
     if v_folds then
         update pgorch.runs r set snapshot = t.state, delta = '{}', seq = r.seq + 1
         from unnest((select p_steps)) t
-        where r.bucket = p_bucket and r.id = any ((select v_runs)::uuid[]) and r.id = t.run_id and t.target is not null and t.folds;
+        where r.bucket = p_bucket and r.ctid = t.run_at and t.target is not null and t.folds;
     end if;
 
     update pgorch.steps s
     set node = t.target, lease_token = p_token, attempt = 1, deaths = 0, failures = 0, started_at = p_now, born = t.seq + 1, input = null
     from unnest((select p_steps)) t
-    where s.bucket = p_bucket and s.id = any ((select v_ids)::bigint[]) and s.id = t.id and s.lease_token = t.token and t.stays;
+    where s.bucket = p_bucket and s.ctid = t.step_at and s.id = t.id and s.lease_token = t.token and t.stays;
     get diagnostics v_hit = row_count;
     if v_leaves then
-        v_hit := v_hit + pgorch._hand_over(p_bucket, p_steps, v_ids, p_now);
+        v_hit := v_hit + pgorch._hand_over(p_bucket, p_steps, p_now);
     end if;
     if v_ends then
-        v_hit := v_hit + pgorch._end_plain(p_bucket, p_steps, v_runs, p_now);
+        v_hit := v_hit + pgorch._end_plain(p_bucket, p_steps, p_now);
     end if;
     -- Between the look and the write a lease can have been taken away; then the whole batch is looked at again.
     if v_hit <> cardinality(p_steps) then
         raise exception using errcode = '40001', message = 'a lease was lost while its result was being written',
             hint = 'Hand the batch in again: what is lost is refused then.';
     end if;
+    if v_watched then
+        perform pg_notify('pgorch_runs', t.run_id::text) from unnest(p_steps) t where t.watched;
+    end if;
 end
 $$;
 comment on function pgorch._write_plain is 'Writes history, state and next steps of a batch of plain results: all of it, or nothing with SQLSTATE 40001.';
 
-create or replace function pgorch._hand_over(p_bucket integer, p_steps pgorch._plain_step[], p_ids bigint[], p_now timestamptz) returns integer
+create or replace function pgorch._hand_over(p_bucket integer, p_steps pgorch._plain_step[], p_now timestamptz) returns integer
     language plpgsql
-    -- Runs under _write_plain()'s settings.
     as $$
 declare
     v_hit integer;
@@ -64,7 +66,7 @@ begin
     set node = t.target, lane_queue = t.queue, lane_tool = t.tool, priority = t.priority, worker_id = null, lease_token = null,
         attempt = 0, deaths = 0, failures = 0, started_at = null, ready_at = p_now, created_at = p_now, born = t.seq + 1, input = null
     from unnest((select p_steps)) t
-    where s.bucket = p_bucket and s.id = any ((select p_ids)::bigint[]) and s.id = t.id and s.lease_token = t.token
+    where s.bucket = p_bucket and s.ctid = t.step_at and s.id = t.id and s.lease_token = t.token
       and t.target is not null and not t.stays;
     get diagnostics v_hit = row_count;
     if v_hit > 0 then
@@ -75,24 +77,21 @@ end
 $$;
 comment on function pgorch._hand_over is 'Next steps that this worker cannot run wait in their lanes for another.';
 
-create or replace function pgorch._end_plain(p_bucket integer, p_steps pgorch._plain_step[], p_runs uuid[], p_now timestamptz) returns integer
+create or replace function pgorch._end_plain(p_bucket integer, p_steps pgorch._plain_step[], p_now timestamptz) returns integer
     language plpgsql
-    -- Runs under _write_plain()'s settings.
     as $$
 declare
     v_hit integer;
-    v_ids bigint[];
-    v_tokens uuid[];
 begin
     insert into pgorch.history (bucket, run_id, seq, kind, at)
     select p_bucket, t.run_id, t.seq + 2, 'run_completed', p_now
     from unnest((select p_steps)) t where t.target is null;
     update pgorch.runs r set delta = t.delta, seq = r.seq + 2, live = 0, status = 'completed', finished_at = p_now
     from unnest((select p_steps)) t
-    where r.bucket = p_bucket and r.id = any ((select p_runs)::uuid[]) and r.id = t.run_id and t.target is null;
-    select array_agg(t.id), array_agg(t.token) into v_ids, v_tokens from unnest(p_steps) t where t.target is null;
+    where r.bucket = p_bucket and r.ctid = t.run_at and t.target is null;
     delete from pgorch.steps s
-    where s.bucket = p_bucket and s.id = any ((select v_ids)::bigint[]) and s.lease_token = any ((select v_tokens)::uuid[]);
+    using unnest((select p_steps)) t
+    where s.bucket = p_bucket and s.ctid = t.step_at and s.id = t.id and s.lease_token = t.token and t.target is null;
     get diagnostics v_hit = row_count;
     return v_hit;
 end

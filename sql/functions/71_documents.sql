@@ -80,7 +80,7 @@ $$;
 comment on function pgorch.run_events is 'Entries of a run''s history after a number, in order.';
 
 create or replace function pgorch.watch_run(p_run_id uuid, p_seconds integer default 60)
-    returns table (status text, seq integer)
+    returns table (status pgorch.run_status, seq integer)
     language plpgsql
     set jit = off set enable_seqscan = off
     as $$

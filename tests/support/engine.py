@@ -119,7 +119,7 @@ class Worker:
             bucket = results[0][0].bucket if results else self.buckets[0]
         rows = self.connection.execute(
             "select * from pgorch.advance(%s::int, %s::uuid, %s::bigint[], %s::uuid[], %s::text[],"
-            " %s::jsonb[], %s::int, %s::boolean)",
+            " %s::jsonb[], %s::int, p_asleep => %s::boolean)",
             [
                 bucket,
                 self.id,

@@ -20,7 +20,7 @@ INVARIANTS: dict[str, str] = {
                    count(*) filter (where s.kind = 'approval') as approvals
             from pgorch.steps s where s.bucket = r.bucket and s.run_id = r.id) s
         where r.finished_at is null
-          and r.status is distinct from case when s.tasks > 0 then 'running'
+          and r.status::text is distinct from case when s.tasks > 0 then 'running'
                                              when s.approvals > 0 then 'awaiting_approval' end
     """,
     "I1 an open approval and its step exist together": """
@@ -115,7 +115,7 @@ INVARIANTS: dict[str, str] = {
         cross join lateral (
             select coalesce(array_agg(substr(h.kind::text, 5)), '{{}}') as ends
             from pgorch.history h where h.bucket = r.bucket and h.run_id = r.id and h.kind in {RUN_ENDS}) h
-        where h.ends <> case when r.finished_at is null then '{{}}' else array[r.status] end
+        where h.ends <> case when r.finished_at is null then '{{}}' else array[r.status::text] end
     """,
     "I13 nothing follows the end of a run": f"""
         select h.run_id, format('%s after the end', l.kind) as why
