@@ -40,7 +40,8 @@ _SHORT_IDLE: LiteralString = "select set_config('idle_in_transaction_session_tim
 
 
 class Advanced(NamedTuple):
-    """A row that advance() answered. `input` and `state` are JSON text, not yet decoded."""
+    """A row that advance() answered. `input` and `state` are JSON text, not yet decoded. A step whose
+    `state` is None has that of the row above."""
 
     kind: str
     step_id: int
@@ -52,7 +53,7 @@ class Advanced(NamedTuple):
     born: int
     timeout_seconds: float | None
     input: str | None
-    state: str
+    state: str | None
     message: str | None
     delay_seconds: float | None
 

@@ -52,7 +52,7 @@ class Running:
         """The keyword arguments of the tool. Raises InvalidArguments."""
         row, tool = self.row, self.tool
         given = None if row.input is None else orjson.loads(row.input)
-        state = orjson.loads(row.state) if given is None or tool.wants_state is not None else {}
+        state = orjson.loads(row.state or "{}") if given is None or tool.wants_state is not None else {}
         return tool.bind(given, state, self.context)
 
     def names(self) -> dict[str, object]:

@@ -206,9 +206,13 @@ class Working:
     def _take_up(self, bucket: int, lease: Lease, worker_id: UUID, rows: list[Advanced]) -> int:
         """Begins the steps among the rows; returns how many were given to this worker."""
         got = 0
+        state = None
         loop = asyncio.get_running_loop()
         for row in rows:
             if row.kind == "step":
+                state = row.state or state
+                if row.state is None:
+                    row = row._replace(state=state)
                 got += 1
                 if lease.is_good:
                     self._begin(bucket, worker_id, row)

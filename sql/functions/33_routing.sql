@@ -136,6 +136,7 @@ declare
     v_node pgorch.nodes;
     v_written jsonb := '{}';
     v_state jsonb;
+    v_conditional boolean;
     v_key text;
     v_ranks integer[];
     v_candidates integer;
@@ -160,10 +161,14 @@ begin
             'message', format('the key %s of the state was written by a parallel branch as well', v_key),
             'hint', 'Let each branch write under a key of its own (into).');
     else
-        v_state := pgorch._state(run.input, run.snapshot, run.delta) || v_written;
-        select array_agg(distinct t.root) into v_roots
-        from pgorch.edges e, unnest(e.roots) t(root)
+        select array_agg(distinct t.root) filter (where t.root is not null), bool_or(e.condition is not null or e.contains is not null)
+        into v_roots, v_conditional
+        from pgorch.edges e left join lateral unnest(e.roots) t(root) on true
         where e.graph_id = p_graph.id and e.source = v_node.id and e.on_outcome in (p_move.outcome, 'always');
+        -- A large state is put together only for a condition that may read it.
+        if v_conditional then
+            v_state := pgorch._state(run.input, run.snapshot, run.delta) || v_written;
+        end if;
         if v_roots is not null then
             v_vars := pgorch._vars(p_bucket, run, p_graph, v_roots)
                 || jsonb_build_object('error', p_move.error, 'decision', p_move.decision);

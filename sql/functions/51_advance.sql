@@ -84,7 +84,8 @@ begin
             return query
                 select case when s.deaths >= 3 then 'quarantined' else 'step' end, s.id, v_token, s.run_id, s.node, n.function,
                        s.attempt, s.born, extract(epoch from n.timeout)::double precision, s.input,
-                       pgorch._state(r.input, r.snapshot, r.delta),
+                       -- Branches of a run come one after the other: its state, which may be large, is given once.
+                       case when s.run_id is distinct from lag(s.run_id) over () then pgorch._state(r.input, r.snapshot, r.delta) end,
                        case when s.deaths >= 3 then
                            format('%s workers died while they ran this step; it is not tried again', s.deaths) end,
                        null::double precision
@@ -105,7 +106,7 @@ begin
 end
 $$;
 comment on function pgorch.advance is
-    'A worker hands in results and gets up to p_want steps, in one transaction: those that follow from the results, and with p_look others from its lanes. Rows: step (run it), quarantined (hand it in as failed), refused (a result that does not count), later (something is due again after delay_seconds), looked (message: the cursor for the next call).';
+    'A worker hands in results and gets up to p_want steps, in one transaction: those that follow from the results, and with p_look others from its lanes. Rows: step (run it), quarantined (hand it in as failed), refused (a result that does not count), later (something is due again after delay_seconds), looked (message: the cursor for the next call). A step without state has that of the row above.';
 
 create or replace function pgorch._advance_plain(
     p_bucket integer, p_worker_id uuid, p_step_ids bigint[], p_lease_tokens uuid[], p_outcomes text[], p_outputs jsonb[],

@@ -131,7 +131,13 @@ class Worker:
                 asleep,
             ],
         ).fetchall()
-        return [Step(bucket=bucket, **row) for row in rows if row["kind"] != "looked"]
+        steps: list[Step] = []
+        for row in rows:
+            if row["kind"] == "step" and row["state"] is None:
+                row["state"] = steps[-1].state
+            if row["kind"] != "looked":
+                steps.append(Step(bucket=bucket, **row))
+        return steps
 
     def claim(self, want: int = 1) -> list[Step]:
         claimed: list[Step] = []
