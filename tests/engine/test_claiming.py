@@ -141,3 +141,87 @@ def test_steps_that_two_workers_claim_are_never_the_same(engine: Engine) -> None
     workers = [engine.new_worker() for _ in range(4)]
     claimed = [s.step_id for w in workers for s in w.claim(10)]
     assert len(set(claimed)) == len(claimed) == 40
+
+
+def look(engine: Engine, cursor: str | None, want: int = 5, asleep: bool = False) -> tuple[int, str | None]:
+    """How many steps came, and the cursor for the next look."""
+    rows = engine.rows(
+        "select * from pgorch.advance(0, %s, '{}', '{}', '{}', '{}', %s, p_asleep => %s, p_cursor => %s)",
+        engine.worker.id, want, asleep, cursor,
+    )  # fmt: skip
+    looked = [r["message"] for r in rows if r["kind"] == "looked"]
+    return sum(r["kind"] == "step" for r in rows), looked[0] if looked else cursor
+
+
+def became_claimable(engine: Engine, seconds_ago: float) -> None:
+    """A start whose transaction took so long to commit."""
+    engine.start(engine.graph(definition("a")), bucket=0)
+    engine.connection.execute(
+        "update pgorch.steps set ready_at = pgorch.clock_now() - make_interval(secs => %s)"
+        " where lane_tool is not null",
+        [seconds_ago],
+    )
+
+
+def test_a_look_behind_the_cursor_finds_what_became_claimable_since(engine: Engine) -> None:
+    engine.worker.enlist()
+    _, cursor = look(engine, None)
+    became_claimable(engine, 0.5)
+    assert look(engine, cursor)[0] == 1
+
+
+@pytest.mark.parametrize("when", ["falling asleep", "a second later"])
+def test_a_step_that_was_committed_late_is_found_by_a_full_look(engine: Engine, when: str) -> None:
+    engine.worker.enlist()
+    _, cursor = look(engine, None)
+    became_claimable(engine, 60)
+    assert look(engine, cursor) == (0, cursor), "it lies before the cursor"
+    if when == "a second later":
+        engine.jump("1.1 seconds")
+    assert look(engine, cursor, asleep=when == "falling asleep")[0] == 1
+
+
+def test_what_a_full_look_left_behind_is_found_once_the_newer_ones_are_gone(engine: Engine) -> None:
+    for seconds_ago, priority in ((60, 0), (0, 5)):
+        engine.start(engine.graph(definition("a")), bucket=0, priority=priority)
+        engine.connection.execute(
+            "update pgorch.steps set ready_at = pgorch.clock_now() - make_interval(secs => %s)"
+            " where priority = %s",
+            [seconds_ago, priority],
+        )
+    engine.worker.enlist()
+    got, cursor = look(engine, None, want=1)
+    assert got == 1
+    assert look(engine, cursor, want=1)[0] == 1
+
+
+def test_without_a_look_only_the_steps_that_follow_come(engine: Engine) -> None:
+    graph = engine.graph(chain("a b"))
+    engine.start(graph, bucket=0)
+    a = engine.worker.claim_one()
+    urgent = engine.start(graph, bucket=0, priority=9)
+    rows = engine.rows(
+        "select * from pgorch.advance(0, %s, %s, %s, array['success'], array['{}']::jsonb[], 5,"
+        " p_look => false)",
+        engine.worker.id,
+        [a.step_id],
+        [a.lease_token],
+    )
+    assert [(r["run_id"], r["node"]) for r in rows] == [(a.run_id, "b")]
+    assert engine.worker.claim_one().run_id == urgent
+
+
+def test_the_state_of_a_run_comes_once_for_its_branches(engine: Engine) -> None:
+    graph = engine.graph(definition("a b c d", ["a>b", "a>c", "a>d"]))
+    first, second = (engine.start(graph, {"n": n}, bucket=0) for n in (1, 2))
+    engine.worker.advance([(s, "success", {}) for s in engine.worker.claim(2)])
+    rows = engine.rows("select * from pgorch.advance(0, %s, '{}', '{}', '{}', '{}', 10)", engine.worker.id)
+    given = [(r["run_id"], r["state"]) for r in rows if r["kind"] == "step"]
+    assert given == [
+        (first, {"n": 1}),
+        (first, None),
+        (first, None),
+        (second, {"n": 2}),
+        (second, None),
+        (second, None),
+    ]

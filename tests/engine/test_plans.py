@@ -89,3 +89,58 @@ def test_no_call_of_a_worker_scans_a_hot_table(engine: Engine, before: str) -> N
     assert fetched - fetched_before > 500, "the counters do not count"
     assert scanned - scanned_before == 0
     assert {engine.status(r) for r in runs} == {"completed"}
+
+
+def entries_read(connection: psycopg.Connection[DictRow], index: str) -> int:
+    connection.execute("select pg_stat_force_next_flush()")
+    connection.execute("select pg_stat_clear_snapshot()")
+    query = "select idx_tup_read from pg_stat_user_indexes where schemaname = 'pgorch' and indexrelname = %s"
+    row = connection.execute(query, [index]).fetchone()
+    assert row is not None
+    return int(row["idx_tup_read"])
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_result_is_found_by_its_step_and_not_among_all_that_its_worker_leases(
+    engine: Engine, fast: bool
+) -> None:
+    graph = engine.graph(chain("a b c"))
+    if not fast:
+        engine.without_fast_path()
+    engine.value("select pgorch.start_many(%s, array_fill('{}'::jsonb, array[300]), p_bucket => 0)", graph)
+    steps = engine.worker.claim(300)
+    before = entries_read(engine.connection, "steps_leased")
+    for step in steps[:20]:
+        [_] = engine.worker.succeed(step, {}, want=1)
+    assert entries_read(engine.connection, "steps_leased") - before == 0
+
+
+def test_under_a_pinned_vacuum_horizon_a_claim_does_not_read_what_was_claimed_before(
+    engine: Engine, fresh_database: str
+) -> None:
+    graph = engine.graph(definition("a"))
+    engine.worker.enlist()
+    with psycopg.connect(fresh_database) as holder:
+        holder.execute("set transaction isolation level repeatable read")
+        holder.execute("select from pgorch.settings")
+        read = []
+        cursor = None
+        for _ in range(12):
+            engine.value(
+                "select pgorch.start_many(%s, array_fill('{}'::jsonb, array[200]), p_bucket => 0)", graph
+            )
+            before = entries_read(engine.connection, "steps_claimable")
+            rows = engine.rows(
+                "select * from pgorch.advance(0, %s, '{}', '{}', '{}', '{}', 200, p_cursor => %s)",
+                engine.worker.id,
+                cursor,
+            )
+            cursor = next((r["message"] for r in rows if r["kind"] == "looked"), cursor)
+            assert sum(r["kind"] == "step" for r in rows) == 200
+            read.append(entries_read(engine.connection, "steps_claimable") - before)
+            # The margin of the cursor is two seconds, and a full look is made each second.
+            engine.jump("4 seconds" if len(read) % 4 == 0 else "0.2 seconds")
+    full = [count for at, count in enumerate(read) if at % 4 == 0]
+    behind_the_cursor = [count for at, count in enumerate(read) if at % 4]
+    assert full[-1] > 1600, "nothing was left in the index: the horizon was not pinned"
+    assert max(behind_the_cursor) < 900
