@@ -31,7 +31,7 @@ HOT_TABLES = frozenset(
     }
 )
 # Functions that change tables themselves, never on the path of a run.
-MAY_USE_DYNAMIC_SQL = frozenset({"maintain"})
+MAY_USE_DYNAMIC_SQL = frozenset({"maintain", "_watch_tables", "_unwatch_table"})
 
 VOLATILE = frozenset(
     {"clock_timestamp", "timeofday", "random", "gen_random_uuid", "uuidv7", "nextval", "pg_notify"}
@@ -40,7 +40,9 @@ TIME_OF_THE_TRANSACTION = frozenset({"now", "statement_timestamp", "transaction_
 SESSION_INPUT = frozenset({"current_setting", "set_config"})
 LEVELS = (ast.SelectStmt, ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt)
 MODIFYING = LEVELS[1:]
-STATEMENT_WORDS = frozenset({"select", "insert", "update", "delete", "merge", "with", "values", "create"})
+STATEMENT_WORDS = frozenset(
+    {"select", "insert", "update", "delete", "merge", "with", "values", "create", "lock"}
+)
 
 
 @dataclass(frozen=True)
