@@ -102,7 +102,9 @@ create table pgorch.nodes (
     fast_out  boolean not null,
     fast_in   boolean not null,
     primary key (graph_id, id),
-    constraint tasks_and_maps_have_a_function check ((type in ('task', 'map')) = (function is not null))
+    constraint tasks_and_maps_have_a_function check ((type in ('task', 'map')) = (function is not null)),
+    constraint nodes_of_type_graph_have_a_child check ((type = 'graph') = (child_graph_id is not null)),
+    constraint waits_wait_for_one_thing check (num_nonnulls(wait_for, wait_until, wait_signal, wait_row) = case type when 'wait' then 1 else 0 end)
 );
 comment on table pgorch.nodes is 'The nodes of graphs, prepared for routing when the graph was created.';
 comment on column pgorch.nodes.input is 'Template of the arguments; null: the whole state is passed.';
@@ -120,12 +122,12 @@ comment on column pgorch.nodes.child_graph_id is 'Version of the graph that a no
 comment on column pgorch.nodes.wait_for is 'Wait: an interval as text, or a template of one.';
 comment on column pgorch.nodes.wait_until is 'Wait: a time as text, or a template of one.';
 comment on column pgorch.nodes.wait_signal is 'Wait: template of a signal''s name.';
-comment on column pgorch.nodes.wait_row is 'Wait: {"table", "key", "key_column", "condition"}: the row with that key (a template), and the predicate (jsonpath) that it must fulfil.';
+comment on column pgorch.nodes.wait_row is 'Wait: {"table", "key", "key_column", "condition"}, all there: the row of the table (written as format(%I.%I) has it) whose key column is that key (a template), and the predicate that it must fulfil: text of a jsonpath without variables, also where the definition has an object to be contained.';
 comment on column pgorch.nodes.deadline is 'How long an approval or a wait may stay open; then it is expired.';
 comment on column pgorch.nodes.form is 'JSON Schema of the data of an approval; only properties that it names reach the state.';
 comment on column pgorch.nodes.assignees is 'Who is asked at first: user:<name> or role:<name>; null: anybody may decide.';
 comment on column pgorch.nodes.quorum is 'How many different people must approve.';
-comment on column pgorch.nodes.remind is '{"seconds", "to"}: after how long a question is brought to mind, and who may decide it from then on as well.';
+comment on column pgorch.nodes.remind is '{"seconds", "to"}, to being a list, maybe empty: after how long a question is brought to mind, and who may decide it from then on as well.';
 comment on column pgorch.nodes.join_least is 'How many arrivals a join needs: null all that can come, 1 any, n at_least.';
 comment on column pgorch.nodes.cancel_rest is 'Once the join has run, what else is on its way to it is cancelled.';
 comment on column pgorch.nodes.joins is 'Arrivals are collected before this node runs (only in graphs with forks).';
@@ -190,7 +192,7 @@ create type pgorch.step_kind as enum ('task', 'item', 'undo', 'approval', 'join'
 create table pgorch.runs (
     bucket          integer not null,
     id              uuid not null,
-    -- No foreign key: each start would lock the graph's row, and graphs are never deleted.
+    -- No foreign key: each start would lock the graph's row. delete_graph() locks all of graphs instead.
     graph_id        uuid not null,
     initiator       text not null,
     created_at      timestamptz not null,
