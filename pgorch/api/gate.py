@@ -58,7 +58,7 @@ class Gate(AuthenticationBackend):
         """Called after the last request."""
 
     async def identify(self, connection: HTTPConnection) -> Caller:
-        """Who makes the request. Raises Problem with 401 if that is nobody; DatabaseUnavailable,
+        """Who makes the request. Raises Problem (401) if that is nobody, and DatabaseUnavailable or
         SchemaMismatch if it cannot be found out."""
         return NOBODY
 
@@ -66,8 +66,8 @@ class Gate(AuthenticationBackend):
         """Asked by what goes on for long after it was let through. While it cannot be found out: yes."""
         try:
             await self.identify(connection)
-        except Problem as problem:
-            return problem.status != 401
+        except Problem:
+            return False
         except (psycopg.Error, PgorchError, OSError):
             pass
         return True

@@ -82,7 +82,10 @@ def test_the_principal_and_the_roles_are_found_with_the_hash_of_the_secret_alone
 
 
 def test_the_secret_is_nowhere_in_the_database(connection: Connection) -> None:
-    secret = create(connection).split("_", 2)[2]
+    key = create(connection)
+    secret = key.split("_", 2)[2]
+    stored = one(connection, "select secret_hash from pgorch.api_keys")["secret_hash"]
+    assert stored == halves(key)[1]
     tables = connection.execute(
         "select c.oid::regclass::text as name from pg_class c"
         " where c.relnamespace = 'pgorch'::regnamespace and c.relkind in ('r', 'p', 'v')"
