@@ -65,9 +65,10 @@ begin
     select w.* into v_ways_on from pgorch._ways_on(v_shape, array(
         select jsonb_typeof(e.value -> 'condition') = 'string' and pgorch._path_roots((e.value ->> 'condition')::jsonpath) is not null
         from jsonb_array_elements(p_definition -> 'edges') with ordinality e(value, at) order by e.at)) w;
-    insert into pgorch.graphs (id, name, version, digest, definition, start_node, retry, has_forks, node_refs, created_at, created_by)
+    insert into pgorch.graphs (id, name, version, digest, definition, start_node, retry, has_forks, node_refs, created_at, created_by, owner)
     select pgorch.uuid7(), p_name, coalesce(max(g.version), 0) + 1, p_digest, p_definition, p_definition ->> 'start_node',
-           pgorch._normal_retry(p_definition -> 'retry'), v_shape.has_forks, pgorch._node_refs(p_definition), pgorch.clock_now(), p_actor
+           pgorch._normal_retry(p_definition -> 'retry'), v_shape.has_forks, pgorch._node_refs(p_definition), pgorch.clock_now(), p_actor,
+           session_user
     from pgorch.graphs g where g.name = p_name
     returning * into v_graph;
 

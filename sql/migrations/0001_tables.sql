@@ -40,31 +40,61 @@ create table pgorch.graphs (
     definition jsonb not null,
     start_node text not null,
     retry      jsonb,
+    timeout    interval,
+    input_schema jsonb,
+    reducers   jsonb,
+    output     jsonb,
     has_forks  boolean not null,
     node_refs  text[] not null default '{}',
     created_at timestamptz not null,
     created_by text not null,
+    owner      name not null,
     unique (name, version),
     unique (name, digest)
 );
 comment on table pgorch.graphs is 'Versions of graphs. A version never changes; another definition under the same name is the next version.';
 comment on column pgorch.graphs.digest is 'SHA-256 of the definition in canonical form: the same content is the same version.';
+comment on column pgorch.graphs.timeout is 'How long a run may take in all.';
+comment on column pgorch.graphs.reducers is 'How values written in parallel come together: {key: append|sum|min|max|merge|last}.';
+comment on column pgorch.graphs.output is 'Template of a run''s output; null: the state.';
+comment on column pgorch.graphs.owner is 'Database role that created the version: its SQL steps and row waits have this role''s rights.';
 comment on column pgorch.graphs.has_forks is 'Can several steps of one run be live at once? If not, joins and visits need no bookkeeping.';
 comment on column pgorch.graphs.node_refs is 'Nodes that a condition or template reads as $nodes.<id>.';
 
 create table pgorch.nodes (
     graph_id  uuid not null references pgorch.graphs (id) on delete cascade,
     id        text not null,
-    type      text not null check (type in ('task', 'approval', 'pass', 'fail')),
+    type      text not null check (type in ('task', 'approval', 'pass', 'fail', 'wait', 'map', 'graph')),
     function  text,
+    sql       text,
     queue     text not null default 'default',
     priority  integer,
     input     jsonb,
     into_key  text,
     retry     jsonb,
     timeout   interval,
+    heartbeat interval,
+    compensate text,
+    concurrency_key jsonb,
+    concurrency integer check (concurrency >= 1),
+    items     jsonb,
+    tolerate  integer,
+    tolerate_percent numeric,
+    child_graph_id uuid references pgorch.graphs (id),
+    wait_for  jsonb,
+    wait_until jsonb,
+    wait_signal jsonb,
+    wait_row  jsonb,
+    deadline  interval,
     title     jsonb,
     show      jsonb,
+    form      jsonb,
+    assignees text[],
+    quorum    integer not null default 1,
+    exclude_initiator boolean not null default false,
+    remind    jsonb,
+    join_least integer check (join_least >= 1),
+    cancel_rest boolean not null default false,
     branch_all boolean not null default false,
     joins     boolean not null,
     loops     text[] not null default '{}',
@@ -72,11 +102,32 @@ create table pgorch.nodes (
     fast_out  boolean not null,
     fast_in   boolean not null,
     primary key (graph_id, id),
-    constraint task_has_a_function check ((type = 'task') = (function is not null))
+    constraint tasks_and_maps_have_a_function check ((type in ('task', 'map')) = (function is not null))
 );
 comment on table pgorch.nodes is 'The nodes of graphs, prepared for routing when the graph was created.';
 comment on column pgorch.nodes.input is 'Template of the arguments; null: the whole state is passed.';
 comment on column pgorch.nodes.into_key is 'State key that takes the output; null: an object is merged key by key.';
+comment on column pgorch.nodes.function is 'Tool that performs the node''s steps; of those with sql the built-in tool pgorch.sql.';
+comment on column pgorch.nodes.sql is 'Statement that is the step: performed by pgorch.perform_sql() in the transaction that records it.';
+comment on column pgorch.nodes.heartbeat is 'How long an attempt may go without a sign of life (ctx.heartbeat()).';
+comment on column pgorch.nodes.compensate is 'Tool that undoes a step of this node if the run later fails or is cancelled with compensation.';
+comment on column pgorch.nodes.concurrency_key is 'Template of a key: at most `concurrency` steps with one key are under way at once, over all runs.';
+comment on column pgorch.nodes.concurrency is 'With concurrency_key: steps under way at once per key. Of a map: items under way at once. Null: no limit.';
+comment on column pgorch.nodes.items is 'Map: template of the list.';
+comment on column pgorch.nodes.tolerate is 'Map: how many failed items are borne.';
+comment on column pgorch.nodes.tolerate_percent is 'Map: how many failed items are borne, in percent of all.';
+comment on column pgorch.nodes.child_graph_id is 'Version of the graph that a node of type graph starts: pinned when this graph was created.';
+comment on column pgorch.nodes.wait_for is 'Wait: an interval as text, or a template of one.';
+comment on column pgorch.nodes.wait_until is 'Wait: a time as text, or a template of one.';
+comment on column pgorch.nodes.wait_signal is 'Wait: template of a signal''s name.';
+comment on column pgorch.nodes.wait_row is 'Wait: {"table", "key", "key_column", "condition"}: the row with that key (a template), and the predicate (jsonpath) that it must fulfil.';
+comment on column pgorch.nodes.deadline is 'How long an approval or a wait may stay open; then it is expired.';
+comment on column pgorch.nodes.form is 'JSON Schema of the data of an approval; only properties that it names reach the state.';
+comment on column pgorch.nodes.assignees is 'Who is asked at first: user:<name> or role:<name>; null: anybody may decide.';
+comment on column pgorch.nodes.quorum is 'How many different people must approve.';
+comment on column pgorch.nodes.remind is '{"seconds", "to"}: after how long a question is brought to mind, and who may decide it from then on as well.';
+comment on column pgorch.nodes.join_least is 'How many arrivals a join needs: null all that can come, 1 any, n at_least.';
+comment on column pgorch.nodes.cancel_rest is 'Once the join has run, what else is on its way to it is cancelled.';
 comment on column pgorch.nodes.joins is 'Arrivals are collected before this node runs (only in graphs with forks).';
 comment on column pgorch.nodes.loops is 'Headers of the loops around this node, outermost first; a header is in its own loop.';
 comment on column pgorch.nodes.ends is 'No edge is a candidate after success: the path ends here.';
@@ -133,7 +184,8 @@ comment on function pgorch.bucket_of(uuid) is 'The bucket that holds a run: the 
 -- a tenth of what a single step costs. In the order in which they are compared: what comes from 'completed' on has ended.
 create type pgorch.run_status as enum (
     'running', 'awaiting_approval', 'waiting', 'paused', 'completed', 'failed', 'cancelled');
-create type pgorch.step_kind as enum ('task', 'approval', 'join');
+-- What workers perform comes first: what is less than 'approval' can be claimed.
+create type pgorch.step_kind as enum ('task', 'item', 'undo', 'approval', 'join', 'wait', 'map', 'child');
 
 create table pgorch.runs (
     bucket          integer not null,
@@ -151,6 +203,15 @@ create table pgorch.runs (
     watched_until   timestamptz,
     finished_at     timestamptz,
     error           jsonb,
+    output          jsonb,
+    labels          jsonb,
+    parent_run_id   uuid,
+    parent_step_id  bigint,
+    depth           integer,
+    forked_from     uuid,
+    forked_at       integer,
+    ending          jsonb,
+    stopped         jsonb,
     live            integer not null,
     seq             integer not null default 0,
     delta           jsonb not null default '{}',
@@ -165,6 +226,13 @@ create table pgorch.runs (
 ) with (fillfactor = 35, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.2);
 comment on column pgorch.runs.snapshot is 'State at the last fold; null: the input. The state is coalesce(snapshot, input) || delta.';
 comment on column pgorch.runs.delta is 'Keys written since the last fold. Kept apart so that a small output never rewrites a large state.';
+comment on column pgorch.runs.output is 'What the graph''s output template gave when the run completed; null: the state is the output.';
+comment on column pgorch.runs.labels is 'What its starter calls it: {name: text}.';
+comment on column pgorch.runs.parent_run_id is 'Run that waits for this one; with parent_step_id, the step that does.';
+comment on column pgorch.runs.depth is 'How many runs are above this one; null: none.';
+comment on column pgorch.runs.forked_from is 'Run whose history up to forked_at is also this one''s: its entries are not copied.';
+comment on column pgorch.runs.ending is 'While steps are being undone: {"status", "error", "actor"} with which the run will end, and "undone", the step being undone.';
+comment on column pgorch.runs.stopped is 'Of a failed run: what was live when it failed, so that it can be taken up again.';
 comment on column pgorch.runs.live is 'Number of rows in steps.';
 comment on column pgorch.runs.seq is 'Number of the last history entry.';
 comment on column pgorch.runs.watched_until is 'Until when somebody waits for news of this run; only then is NOTIFY sent for it.';
@@ -183,6 +251,10 @@ create table pgorch.steps (
     lane_tool   text,
     worker_id   uuid,
     ready_at    timestamptz not null,
+    held        text check (held in ('paused', 'limit')),
+    parent      bigint,
+    item        integer,
+    limiter     text,
     input       jsonb,
     visit       integer[],
     counts      jsonb,
@@ -197,10 +269,14 @@ create table pgorch.steps (
     primary key (bucket, id),
     constraint a_lease_has_worker_and_token check ((worker_id is null) = (lease_token is null)),
     constraint a_lane_has_queue_and_tool check ((lane_queue is null) = (lane_tool is null)),
-    constraint exactly_a_task_is_claimable_or_leased check (num_nonnulls(lane_tool, worker_id) = case when kind = 'task' then 1 else 0 end)
+    constraint exactly_what_is_performed_is_claimable_leased_or_held check (num_nonnulls(lane_tool, worker_id, held) = case when kind < 'approval' then 1 else 0 end)
 ) with (fillfactor = 25, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 5000, autovacuum_analyze_scale_factor = 0.0, autovacuum_analyze_threshold = 50000);
 comment on table pgorch.steps is 'Live steps: one row per visit of a node that has not ended. Ended steps are in history.';
 comment on column pgorch.steps.lane_queue is 'With lane_tool: where the step waits to be claimed. Null while it is leased, and for approvals and joins.';
+comment on column pgorch.steps.held is 'Why a step that could be claimed is in no lane now: its run is paused, or as many steps as may be are under way with its concurrency key.';
+comment on column pgorch.steps.parent is 'Of an item, its map''s step.';
+comment on column pgorch.steps.item is 'Of an item, its index in the list, from 0.';
+comment on column pgorch.steps.limiter is 'Concurrency key, or the queue whose limit counts this leased step.';
 comment on column pgorch.steps.born is 'The run''s seq when the step came to be: with run and node it names this visit, over all its attempts.';
 comment on column pgorch.steps.failures is 'Attempts that ended with an error: what the retry policy counts. Deaths and restarts of workers use up none.';
 comment on column pgorch.steps.visit is 'In graphs with forks: how often each loop around the node has been gone round, outermost first.';
@@ -229,8 +305,12 @@ comment on table pgorch._writes is
     'In live runs of graphs with forks: for each key of the state, the lineage of the step that wrote it last. Rows, so that a wide fan-out does not rewrite what it has written.';
 
 create type pgorch.event_kind as enum (
-    'step_completed', 'step_failed', 'attempt_failed', 'attempt_lost',
-    'approval_requested', 'approval_decided', 'run_completed', 'run_failed', 'run_cancelled');
+    'step_completed', 'step_failed', 'step_expired', 'step_skipped', 'step_cancelled', 'attempt_failed', 'attempt_lost',
+    'item_completed', 'item_failed', 'wait_started', 'child_started', 'signal_received',
+    'approval_requested', 'approval_voted', 'approval_commented', 'approval_reassigned', 'approval_reminded', 'approval_decided',
+    'compensation_started', 'step_undone', 'undo_failed',
+    'run_paused', 'run_resumed', 'run_retried', 'run_forked', 'run_moved', 'state_edited',
+    'run_completed', 'run_failed', 'run_cancelled');
 
 create table pgorch.history (
     bucket      integer not null,
@@ -244,11 +324,17 @@ create table pgorch.history (
     node        text,
     actor       text,
     visit       integer[],
+    item        integer,
+    born        integer,
+    input       jsonb,
     error       jsonb,
     output      jsonb,
     primary key (bucket, run_id, seq)
 ) partition by range (run_id);
 comment on table pgorch.history is 'Everything that happened in runs: append only, numbered 1..n in each run without gaps.';
+comment on column pgorch.history.item is 'Of items of a map: the index in its list.';
+comment on column pgorch.history.born is 'Where other branches may have written in between: the run''s seq when the step came to be.';
+comment on column pgorch.history.input is 'Arguments of a step that can be undone (compensate), and what an operator changed.';
 -- Run ids begin with their time, so a partition holds the history of the runs started in a span of time.
 create table pgorch._history_rest partition of pgorch.history default;
 
@@ -262,7 +348,10 @@ create table pgorch.approvals (
     title        text,
     show         jsonb,
     requested_at timestamptz not null,
-    status       text not null check (status in ('open', 'approved', 'rejected', 'cancelled')),
+    assignees    text[],
+    deadline     timestamptz,
+    reminded_at  timestamptz,
+    status       text not null check (status in ('open', 'approved', 'rejected', 'expired', 'cancelled')),
     decided_at   timestamptz,
     decided_by   text,
     data         jsonb,
@@ -271,9 +360,56 @@ create table pgorch.approvals (
     constraint decided_exactly_when_not_open check ((status = 'open') = (decided_at is null))
 );
 comment on table pgorch.approvals is 'Questions to people, open and decided.';
+comment on column pgorch.approvals.assignees is 'Who may decide now: those of the node, or to whom it was reassigned, and those whom a reminder has added; null: anybody.';
+comment on column pgorch.approvals.deadline is 'A decision from then on is refused.';
 create index approvals_of_run on pgorch.approvals (bucket, run_id);
 -- Serves the inbox: oldest first.
 create index approvals_open on pgorch.approvals (bucket, requested_at, id) where status = 'open';
+
+create table pgorch.timers (
+    bucket  integer not null,
+    id      bigint generated always as identity,
+    run_id  uuid not null,
+    step_id bigint,
+    due_at  timestamptz not null,
+    kind    text not null check (kind in ('wait', 'deadline', 'remind', 'run_timeout', 'child', 'recheck')),
+    data    jsonb,
+    primary key (bucket, id)
+);
+comment on table pgorch.timers is 'What is to happen to a live run, and when: done by pgorch.tick().';
+create index timers_due on pgorch.timers (bucket, due_at);
+create index timers_of_run on pgorch.timers (bucket, run_id);
+
+create table pgorch.signals (
+    bucket          integer not null,
+    id              uuid not null,
+    run_id          uuid not null,
+    name            text not null,
+    payload         jsonb not null,
+    sent_at         timestamptz not null,
+    sent_by         text not null,
+    idempotency_key text,
+    taken_at        timestamptz,
+    taken_by        bigint,
+    primary key (bucket, id)
+);
+comment on table pgorch.signals is 'Messages to runs: stored first, matched with a wait later.';
+comment on column pgorch.signals.taken_by is 'Step of the wait that took it; null: nobody yet.';
+create unique index signals_by_key on pgorch.signals (bucket, run_id, idempotency_key) where idempotency_key is not null;
+create index signals_untaken on pgorch.signals (bucket, run_id, name, id) where taken_at is null;
+
+create table pgorch._row_waits (
+    bucket     integer not null,
+    step_id    bigint not null,
+    run_id     uuid not null,
+    table_name text not null,
+    row_key    text not null,
+    key_column text not null,
+    condition  jsonpath not null,
+    primary key (bucket, step_id)
+);
+comment on table pgorch._row_waits is 'Which row each wait on a row waits for. table_name is qualified, as text of a regclass with an empty search_path.';
+create index row_waits_of_row on pgorch._row_waits (bucket, table_name, row_key);
 
 create table pgorch._idempotency_keys (
     bucket     integer not null,
@@ -327,7 +463,9 @@ create type pgorch._move as (
     actor      text,
     output     jsonb,
     error      jsonb,
-    decision   jsonb
+    decision   jsonb,
+    input      jsonb,
+    born       integer
 );
 
 -- What advance() knows of a plain result: one that needs no bookkeeping. Never stored.

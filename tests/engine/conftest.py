@@ -13,6 +13,9 @@ from tests.support.invariants import violations
 WRITTEN = (
     "history",
     "approvals",
+    "timers",
+    "signals",
+    "_row_waits",
     "steps",
     "_revocations",
     "_writes",

@@ -16,8 +16,8 @@ BUCKETS = (3, 4, 5)
 
 
 def partitioned_tables() -> str:
-    """The first migration, with the hot tables as lists by bucket."""
-    text = (SQL / "migrations" / "0001_tables.sql").read_text("utf-8")
+    """The migrations, with the hot tables as lists by bucket."""
+    text = "\n".join(p.read_text("utf-8") for p in sorted((SQL / "migrations").glob("*.sql")))
     for table in sorted(HOT_TABLES):
         # Storage parameters belong to partitions, and identity columns of them came with PostgreSQL 17.
         text, count = re.subn(

@@ -9,7 +9,7 @@ from tests.scale.bucket_lint import HOT_TABLES, functions_in, lint, lint_files
 
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = ROOT / "sql" / "functions"
-TABLES = ROOT / "sql" / "migrations" / "0001_tables.sql"
+MIGRATIONS = ROOT / "sql" / "migrations"
 
 
 def plpgsql(body: str, name: str = "seeded") -> str:
@@ -39,7 +39,8 @@ def test_every_statement_of_the_engine_is_seen() -> None:
 
 
 def test_every_table_with_a_bucket_counts_as_hot() -> None:
-    tables = re.findall(r"create table pgorch\.(\w+) \(\s*bucket ", TABLES.read_text("utf-8"))
+    text = "\n".join(p.read_text("utf-8") for p in sorted(MIGRATIONS.glob("*.sql")))
+    tables = re.findall(r"create table pgorch\.(\w+) \(\s*bucket ", text)
     assert set(tables) == HOT_TABLES
 
 
