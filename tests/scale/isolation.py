@@ -43,8 +43,6 @@ def install(connection: psycopg.Connection[DictRow], replaced: tuple[str, str] |
     connection.execute("create schema if not exists pgorch")
     connection.execute("create sequence pgorch._ids")
     connection.execute(partitioned_tables().encode())
-    for later in sorted((SQL / "migrations").glob("*.sql"))[1:]:
-        connection.execute(later.read_bytes())
     functions = "\n".join(p.read_text("utf-8") for p in sorted((SQL / "functions").glob("*.sql")))
     if replaced is not None:
         assert replaced[0] in functions
