@@ -73,7 +73,8 @@ class People:
     def fire_timers(self) -> None:
         """What tick() does with the timers of approvals that are due."""
         for timer in self.engine.rows(
-            "delete from pgorch.timers where due_at <= pgorch.clock_now() returning *, pgorch.clock_now() as now"
+            "delete from pgorch.timers where due_at <= pgorch.clock_now()"
+            " returning *, pgorch.clock_now() as now"
         ):
             function = {"deadline": "_expire_approval", "remind": "_remind"}[timer["kind"]]
             self.engine.value(
@@ -110,15 +111,19 @@ class People:
     # Database users -------------------------------------------------------------------------------
 
     def role(self, name: str, *groups: str) -> str:
-        """A database role that may use pgorch, and is a member of `groups`. Its name is its own for the test."""
-        full = f"{name}_{self._suffix}"
-        self._roles.append(full)
-        self._do(f"create role {full}")
+        """A new database role that may use pgorch, and is a member of `groups`; its whole name."""
+        full = self.add_role(f"{name}_{self._suffix}")
         self._do(f"grant usage on schema pgorch to {full}")
         self._do(f"grant select, insert, update, delete on all tables in schema pgorch to {full}")
         for group in groups:
             self._do(f"grant {group} to {full}")
         return full
+
+    def add_role(self, name: str) -> str:
+        """A database role for the time of the test."""
+        self._roles.append(name)
+        self._do(f"create role {name}")
+        return name
 
     @contextmanager
     def session_of(self, role: str) -> Iterator[None]:

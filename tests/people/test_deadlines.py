@@ -29,7 +29,7 @@ def test_a_late_decision_is_refused_though_nobody_has_swept(people: People) -> N
         "select pgorch.reject(p_approval_id => %s)",
         "select pgorch.reassign(%s, '{user:ann}')",
     ):
-        with pytest.raises(psycopg.Error, match="the deadline of ok was at .* too late") as caught:
+        with pytest.raises(psycopg.Error, match=r"the deadline of ok was at .* too late") as caught:
             people.engine.value(query, approval_id)
         assert caught.value.sqlstate == "OR002"
     assert people.engine.status(run_id) == "awaiting_approval"

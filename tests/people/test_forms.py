@@ -38,7 +38,7 @@ def test_with_into_it_is_put_under_that_key(people: People) -> None:
 
 def test_data_that_does_not_fit_is_refused_with_everything_that_is_wrong(people: People) -> None:
     run_id = people.ask(asking())
-    with pytest.raises(psycopg.Error, match="does not fit the form of ok: .*and 1 more") as caught:
+    with pytest.raises(psycopg.Error, match=r"does not fit the form of ok: .*and 1 more") as caught:
         people.engine.approve(run_id, {"amount": 60000})
     assert caught.value.sqlstate == "OR006"
     problems = json.loads(caught.value.diag.message_detail or "")

@@ -117,7 +117,8 @@ def make_graphs(engine: Engine) -> None:
     engine.graph(definition([{"id": "ok", "type": "approval"}], name="only_approval"))
     engine.graph(definition([{"id": "sign", "type": "approval"}], name="signed"))
     engine.connection.execute(
-        "update pgorch.nodes set quorum = 2, deadline = '1 day', remind = '{\"seconds\": 9}' where id = 'sign'"
+        "update pgorch.nodes set quorum = 2, deadline = '1 day', remind = '{\"seconds\": 9}'"
+        " where id = 'sign'"
     )
 
 
@@ -166,8 +167,8 @@ def test_the_document_of_a_run_touches_its_bucket_alone(
 
 
 CALLED = """
-    advance approval_document approve beat cancel comment decide enlist_worker leave reassign reject run_document
-    run_events run_state start start_many watch_run
+    advance approval_document approve beat cancel comment decide enlist_worker leave reassign reject
+    run_document run_events run_state start start_many watch_run
 """
 WITHOUT_RUNS = """
     bucket_count bucket_of clock_now create_graph find_graph maintain new_run_id register_tools set_clock

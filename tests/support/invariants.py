@@ -106,8 +106,9 @@ INVARIANTS: dict[str, str] = {
                 where f.key in (select jsonb_object_keys(n.form -> 'properties'))) d
             cross join lateral jsonb_each(
                 case when n.form is not null and h.output ->> 'decision' = 'rejected' then '{}'
-                     when n.form is not null and n.into_key is not null then jsonb_build_object(n.into_key, d.named)
-                     when n.form is not null then d.named
+                     when n.form is not null
+                     then case when n.into_key is null then d.named
+                               else jsonb_build_object(n.into_key, d.named) end
                      when n.into_key is not null then jsonb_build_object(n.into_key, h.output)
                      when n.type <> 'approval' and jsonb_typeof(h.output) = 'object' then h.output
                      else '{}' end) w
