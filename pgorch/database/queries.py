@@ -16,7 +16,7 @@ from psycopg import AsyncConnection, Connection
 from psycopg.rows import BaseRowFactory, class_row, scalar_row
 
 from pgorch.database import statements
-from pgorch.database.rows import CreatedGraph, DeletedGraph, Event, WatchedRun
+from pgorch.database.rows import ApiPrincipal, CreatedGraph, DeletedGraph, Event, WatchedRun
 from pgorch.database.translation import translated
 from pgorch.strict_json import MAX_INPUT_BYTES, dumps
 
@@ -88,17 +88,43 @@ class Queries:
 
     async def decide(
         self,
-        run_id: UUID,
+        run_id: UUID | None,
         decision: str,
         *,
         data: Any = None,
         comment: str | None = None,
         approval_id: UUID | None = None,
         actor: str | None = None,
+        roles: Sequence[str] | None = None,
     ) -> UUID:
-        """The id of the approval. Raises NotFound, WrongState, InvalidValue."""
-        parameters = _decision(run_id, decision, data, comment, approval_id, actor)
+        """The id of the approval, which `approval_id` or the run names.
+
+        Raises NotFound, WrongState, InvalidValue, NotAllowed.
+        """
+        parameters = _decision(run_id, decision, data, comment, approval_id) | _by(actor, roles)
         return await self._one(_ID, statements.DECIDE, parameters)
+
+    async def reassign(
+        self,
+        approval_id: UUID,
+        assignees: Sequence[str],
+        *,
+        comment: str | None = None,
+        actor: str | None = None,
+        roles: Sequence[str] | None = None,
+    ) -> UUID:
+        """The id of the approval. Raises NotFound, WrongState, InvalidValue, NotAllowed."""
+        parameters = {"approval_id": approval_id, "assignees": list(assignees), "comment": comment}
+        return await self._one(_ID, statements.REASSIGN, parameters | _by(actor, roles))
+
+    async def comment(self, approval_id: UUID, comment: str, *, actor: str | None = None) -> UUID:
+        """The id of the approval. Raises NotFound, WrongState, InvalidValue."""
+        parameters = {"approval_id": approval_id, "comment": comment, "actor": actor}
+        return await self._one(_ID, statements.COMMENT, parameters)
+
+    async def approval_document(self, approval_id: UUID) -> Any:
+        """Raises NotFound."""
+        return await self._one(scalar_row, statements.APPROVAL_DOCUMENT, {"approval_id": approval_id})
 
     async def cancel(self, run_id: UUID, *, reason: str | None = None, actor: str | None = None) -> str:
         """The status after it. Raises NotFound, WrongState."""
@@ -121,6 +147,11 @@ class Queries:
         """Raises NotFound."""
         parameters = {"run_id": run_id, "seconds": seconds}
         return await self._one(class_row(WatchedRun), statements.WATCH_RUN, parameters)
+
+    async def api_principal(self, id: str, hash: bytes) -> ApiPrincipal | None:
+        """Whose key has this id and this SHA-256 of its secret; None if there is none that works."""
+        rows = await self._all(class_row(ApiPrincipal), statements.API_PRINCIPAL, {"id": id, "hash": hash})
+        return rows[0] if rows else None
 
     async def _one(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters) -> Row:
         (only,) = await self._all(row, statement, parameters)
@@ -195,17 +226,43 @@ class SyncQueries:
 
     def decide(
         self,
-        run_id: UUID,
+        run_id: UUID | None,
         decision: str,
         *,
         data: Any = None,
         comment: str | None = None,
         approval_id: UUID | None = None,
         actor: str | None = None,
+        roles: Sequence[str] | None = None,
     ) -> UUID:
-        """The id of the approval. Raises NotFound, WrongState, InvalidValue."""
-        parameters = _decision(run_id, decision, data, comment, approval_id, actor)
+        """The id of the approval, which `approval_id` or the run names.
+
+        Raises NotFound, WrongState, InvalidValue, NotAllowed.
+        """
+        parameters = _decision(run_id, decision, data, comment, approval_id) | _by(actor, roles)
         return self._one(_ID, statements.DECIDE, parameters)
+
+    def reassign(
+        self,
+        approval_id: UUID,
+        assignees: Sequence[str],
+        *,
+        comment: str | None = None,
+        actor: str | None = None,
+        roles: Sequence[str] | None = None,
+    ) -> UUID:
+        """The id of the approval. Raises NotFound, WrongState, InvalidValue, NotAllowed."""
+        parameters = {"approval_id": approval_id, "assignees": list(assignees), "comment": comment}
+        return self._one(_ID, statements.REASSIGN, parameters | _by(actor, roles))
+
+    def comment(self, approval_id: UUID, comment: str, *, actor: str | None = None) -> UUID:
+        """The id of the approval. Raises NotFound, WrongState, InvalidValue."""
+        parameters = {"approval_id": approval_id, "comment": comment, "actor": actor}
+        return self._one(_ID, statements.COMMENT, parameters)
+
+    def approval_document(self, approval_id: UUID) -> Any:
+        """Raises NotFound."""
+        return self._one(scalar_row, statements.APPROVAL_DOCUMENT, {"approval_id": approval_id})
 
     def cancel(self, run_id: UUID, *, reason: str | None = None, actor: str | None = None) -> str:
         """The status after it. Raises NotFound, WrongState."""
@@ -228,6 +285,11 @@ class SyncQueries:
         """Raises NotFound."""
         parameters = {"run_id": run_id, "seconds": seconds}
         return self._one(class_row(WatchedRun), statements.WATCH_RUN, parameters)
+
+    def api_principal(self, id: str, hash: bytes) -> ApiPrincipal | None:
+        """Whose key has this id and this SHA-256 of its secret; None if there is none that works."""
+        rows = self._all(class_row(ApiPrincipal), statements.API_PRINCIPAL, {"id": id, "hash": hash})
+        return rows[0] if rows else None
 
     def _one(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters) -> Row:
         (only,) = self._all(row, statement, parameters)
@@ -255,7 +317,7 @@ def _start(graph: str, priority: int, queue: str | None, actor: str | None) -> d
 
 
 def _decision(
-    run_id: UUID, decision: str, data: Any, comment: str | None, approval_id: UUID | None, actor: str | None
+    run_id: UUID | None, decision: str, data: Any, comment: str | None, approval_id: UUID | None
 ) -> dict[str, Any]:
     return {
         "run_id": run_id,
@@ -263,8 +325,11 @@ def _decision(
         "data": None if data is None else _json(data, "The data of the decision"),
         "comment": comment,
         "approval_id": approval_id,
-        "actor": actor,
     }
+
+
+def _by(actor: str | None, roles: Sequence[str] | None) -> dict[str, Any]:
+    return {"actor": actor, "roles": None if roles is None else list(roles)}
 
 
 def _errors(text: str) -> list[dict[str, Any]]:

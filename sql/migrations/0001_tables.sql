@@ -241,6 +241,9 @@ comment on column pgorch.runs.watched_until is 'Until when somebody waits for ne
 -- Serves runs by status (views, the API's list): only runs that have not ended, so that it stays small.
 create index runs_unfinished on pgorch.runs (bucket, status, id) where finished_at is null;
 
+-- Serves what goes down from a run to those that it started.
+create index runs_children on pgorch.runs (bucket, parent_run_id) where parent_run_id is not null;
+
 create table pgorch.steps (
     bucket      integer not null,
     id          bigint generated always as identity,
@@ -277,7 +280,7 @@ comment on table pgorch.steps is 'Live steps: one row per visit of a node that h
 comment on column pgorch.steps.lane_queue is 'With lane_tool: where the step waits to be claimed. Null while it is leased, and for approvals and joins.';
 comment on column pgorch.steps.held is 'Why a step that could be claimed is in no lane now: its run is paused, or as many steps as may be are under way with its concurrency key.';
 comment on column pgorch.steps.parent is 'Of an item, its map''s step.';
-comment on column pgorch.steps.item is 'Of an item, its index in the list, from 0.';
+comment on column pgorch.steps.item is 'Of an item, its index in the list, from 0; of a map, how many items have been started; of an undo, the history entry that is undone.';
 comment on column pgorch.steps.limiter is 'Concurrency key, or the queue whose limit counts this leased step.';
 comment on column pgorch.steps.born is 'The run''s seq when the step came to be: with run and node it names this visit, over all its attempts.';
 comment on column pgorch.steps.failures is 'Attempts that ended with an error: what the retry policy counts. Deaths and restarts of workers use up none.';
@@ -327,15 +330,13 @@ create table pgorch.history (
     actor       text,
     visit       integer[],
     item        integer,
-    born        integer,
     input       jsonb,
     error       jsonb,
     output      jsonb,
     primary key (bucket, run_id, seq)
 ) partition by range (run_id);
 comment on table pgorch.history is 'Everything that happened in runs: append only, numbered 1..n in each run without gaps.';
-comment on column pgorch.history.item is 'Of items of a map: the index in its list.';
-comment on column pgorch.history.born is 'Where other branches may have written in between: the run''s seq when the step came to be.';
+comment on column pgorch.history.item is 'Of items of a map, the index in its list; of what was undone, the entry.';
 comment on column pgorch.history.input is 'Arguments of a step that can be undone (compensate), and what an operator changed.';
 -- Run ids begin with their time, so a partition holds the history of the runs started in a span of time.
 create table pgorch._history_rest partition of pgorch.history default;

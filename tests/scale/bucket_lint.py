@@ -21,17 +21,21 @@ HOT_TABLES = frozenset(
         "steps",
         "history",
         "approvals",
+        "votes",
+        "audit",
         "timers",
         "signals",
         "_row_waits",
+        "votes",
+        "audit",
         "_idempotency_keys",
         "_worker_leases",
         "_revocations",
         "_writes",
     }
 )
-# Functions that change tables themselves, never on the path of a run.
-MAY_USE_DYNAMIC_SQL = frozenset({"maintain", "_watch_tables", "_unwatch_table"})
+# Functions that change tables themselves, never on the path of a run, and what reads a table of the user.
+MAY_USE_DYNAMIC_SQL = frozenset({"maintain", "_matching_row", "_watch_tables", "_unwatch_table"})
 
 VOLATILE = frozenset(
     {"clock_timestamp", "timeofday", "random", "gen_random_uuid", "uuidv7", "nextval", "pg_notify"}
