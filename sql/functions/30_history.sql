@@ -44,12 +44,16 @@ create or replace function pgorch._end_run(
 declare
     v_workers uuid[];
     v_ids bigint[];
+    v_keys text[];
 begin
     if p_run.live > 0 then
         -- Deleted before its worker is told: a step that is claimed meanwhile is waited for, and then has a worker.
         with gone as (
-            delete from pgorch.steps s where s.bucket = p_bucket and s.run_id = p_run.id returning s.worker_id, s.id)
-        select array_agg(g.worker_id), array_agg(g.id) into v_workers, v_ids from gone g where g.worker_id is not null;
+            delete from pgorch.steps s where s.bucket = p_bucket and s.run_id = p_run.id returning s.worker_id, s.id, s.limiter)
+        select array_agg(g.worker_id) filter (where g.worker_id is not null), array_agg(g.id) filter (where g.worker_id is not null),
+               array_agg(distinct g.limiter) filter (where g.limiter is not null)
+        into v_workers, v_ids, v_keys from gone g;
+        perform pgorch._key_changed(p_bucket, v_keys, p_now);
         insert into pgorch._revocations (bucket, worker_id, step_id)
         select p_bucket, t.worker_id, t.id from unnest(v_workers, v_ids) t(worker_id, id)
         on conflict do nothing;

@@ -28,6 +28,8 @@ HOT_TABLES = frozenset(
         "_worker_leases",
         "_revocations",
         "_writes",
+        "_limit_state",
+        "_key_changes",
     }
 )
 # Functions that change tables themselves, never on the path of a run.
