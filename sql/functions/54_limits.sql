@@ -59,12 +59,11 @@ create or replace function pgorch._left_of_rate(
     language plpgsql immutable
     as $$
 declare
-    -- How far ahead the rate is used. Never more than the burst allows: a limit that was raised holds at once.
-    v_ahead constant double precision := case when p_next_at > p_now
-        then least(extract(epoch from p_next_at - p_now)::double precision / p_seconds, p_burst + 0.5) else 0 end;
+    -- How far ahead the rate is used, in attempts.
+    v_ahead constant double precision := case when p_next_at > p_now then extract(epoch from p_next_at - p_now)::double precision / p_seconds else 0 end;
 begin
     -- Half a step of leeway makes up for workers that look a little late, or the rate would never quite be reached.
-    tokens := floor(p_burst + 0.5 - v_ahead);
+    tokens := floor(greatest(p_burst + 0.5 - v_ahead, 0));
     if tokens < 1 then
         delay := (v_ahead - p_burst + 0.5) * p_seconds;
     end if;
@@ -78,7 +77,7 @@ create or replace function pgorch._left_of_limits(
     language plpgsql
     as $$
 begin
-    select array_agg(greatest(x.free, 0)::integer order by x.ord), greatest(min(x.delay), 0.05) into tokens, delay
+    select array_agg(greatest(x.free, 0)::integer order by x.ord), greatest(min(x.delay), case when min(x.delay) < 0.05 then 0.05 end) into tokens, delay
     from (
         select t.ord, r.delay,
                least(l.concurrency - case l.kind
@@ -208,7 +207,7 @@ create or replace function pgorch._spend(p_bucket integer, p_queue_limits text[]
     as $$
 begin
     update pgorch._limit_state s
-    set next_at = greatest(least(s.next_at, p_now + (l.burst + 0.5) * l.per / l.rate), p_now) + t.taken * l.per / l.rate
+    set next_at = greatest(s.next_at, p_now) + t.taken * l.per / l.rate
     from (
         select n.kind, n.name, count(*) as taken
         from (select 'queue' as kind, q.name from unnest(p_queue_limits) q(name)
@@ -228,6 +227,7 @@ create or replace function pgorch.set_limit(
     as $$
 declare
     v_actor constant text := pgorch._actor(p_actor);
+    v_now constant timestamptz := pgorch.clock_now();
     v_seconds constant double precision := extract(epoch from p_per);
     v_limit pgorch.limits;
     v_new boolean;
@@ -253,7 +253,7 @@ begin
     values (p_kind, p_name, p_concurrency, p_rate, make_interval(secs => v_seconds),
             -- Workers look every few hundredths of a second: what comes in between must not be lost.
             case when p_rate is not null then coalesce(p_burst, greatest(ceil(p_rate * 0.1 / v_seconds), 1)::integer) end,
-            pgorch.clock_now(), v_actor)
+            v_now, v_actor)
     on conflict (kind, name) do update
     set concurrency = excluded.concurrency, rate = excluded.rate, per = excluded.per, burst = excluded.burst,
         set_at = excluded.set_at, set_by = excluded.set_by
@@ -262,6 +262,10 @@ begin
         if v_new then
             perform pgorch._count_in(v_bucket, p_kind, p_name);
         end if;
+        -- A rate that was raised holds at once: what the lower one has spent counts no more than a burst of the new one.
+        update pgorch._limit_state s set next_at = v_now + (v_limit.burst + 0.5) * v_limit.per / v_limit.rate
+        where s.bucket = v_bucket and s.kind = p_kind and s.name = p_name
+          and s.next_at > v_now + (v_limit.burst + 0.5) * v_limit.per / v_limit.rate;
         perform pgorch._wake_workers(v_bucket);
     end loop;
     return v_limit;

@@ -71,3 +71,30 @@ def at_once(dsn: str, workers: list[Worker], act: Callable[[Worker], None]) -> N
         thread.join(60)
     assert not any(t.is_alive() for t in threads), "a worker still works"
     assert problems == []
+
+
+def in_rounds(engine: Engine, dsn: str, workers: int = 8) -> list[list[str]]:
+    """Many workers perform all there is, in rounds: all claim at once and again, and only then all hand in. The
+    nodes that were under way in each round."""
+    together = threading.Barrier(workers, timeout=60)
+    lock = threading.Lock()
+    rounds: list[list[str]] = [[]]
+
+    def work(worker: Worker) -> None:
+        while True:
+            mine: list[Step] = []
+            for _ in range(3):
+                together.wait()
+                mine += claim(worker, 2)
+            with lock:
+                rounds[-1] += [str(s.node) for s in mine]
+            if together.wait() == 0:
+                rounds.append([])
+            together.wait()
+            if not rounds[-2]:
+                return
+            hand_in(worker, mine)
+            together.wait()
+
+    at_once(dsn, [engine.new_worker(name=f"w{n}") for n in range(workers)], work)
+    return rounds[:-2]

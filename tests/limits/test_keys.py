@@ -1,14 +1,12 @@
 """Concurrency keys: so many steps with one key at once, over all runs."""
 
-import threading
-from collections import Counter
 from uuid import UUID
 
 import psycopg
 import pytest
 from psycopg.rows import DictRow
 
-from tests.limits.limiting import at_once, claim, hand_in, keyed, start, start_many
+from tests.limits.limiting import claim, hand_in, in_rounds, keyed, start, start_many
 from tests.support.engine import Engine, Worker, definition
 from tests.support.races import Rival, open_connection
 
@@ -187,28 +185,9 @@ def test_the_number_of_a_key_counts_over_a_chain_of_nodes(engine: Engine) -> Non
 def test_many_workers_never_have_more_under_way_than_the_number(engine: Engine, database: str) -> None:
     graph = keyed(engine, 3)
     for customer in ("ann", "bob", "cid"):
-        start_many(engine, graph, customer, 60)
-    workers = [engine.new_worker(name=f"w{n}") for n in range(8)]
-    lock, under_way, most = threading.Lock(), Counter[str](), Counter[str]()
-    done = 0
-
-    def work(worker: Worker) -> None:
-        nonlocal done
-        while done < 180:
-            steps = claim(worker, 4)
-            with lock:
-                under_way.update(s.state["customer"] for s in steps)
-                for customer, count in under_way.items():
-                    most[customer] = max(most[customer], count)
-                # Before the engine knows that they have ended: else another may have begun before we count.
-                under_way.subtract(s.state["customer"] for s in steps)
-                done += len(steps)
-            for step in steps:
-                worker.succeed(step, {})
-
-    at_once(database, workers, work)
-    assert set(most.values()) == {3}
-    assert engine.value("select count(*) from pgorch.runs where status = 'completed'") == 180
+        start_many(engine, graph, customer, 30)
+    rounds = in_rounds(engine, database)
+    assert [len(r) for r in rounds] == [9] * 10
 
 
 def admit_in(first: psycopg.Connection[DictRow], worker: Worker) -> list[DictRow]:
