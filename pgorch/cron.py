@@ -5,9 +5,10 @@ first time, and what is due every hour or oftener goes by time that has really p
 taken, SQL decides (`pgorch._checked_cron`), at every door alike.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import islice
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -56,6 +57,16 @@ def next_times(cron: str, time_zone: str, after: datetime, count: int) -> list[d
     """The next `count` times after `after`, in the time zone of the expression. Raises InvalidValue."""
     zone = _zone(time_zone)
     return [due.astimezone(zone) for due in islice(due_times(cron, time_zone, after), count)]
+
+
+def coming_times(schedule: Mapping[str, Any], count: int = 5) -> list[datetime]:
+    """The next times of a schedule as `pgorch.schedule_document` describes it, paused or not; none if they
+    cannot be computed."""
+    after = max(datetime.fromisoformat(schedule["due_after"]), datetime.fromisoformat(schedule["as_of"]))
+    try:
+        return next_times(schedule["cron"], schedule["time_zone"], after, count)
+    except InvalidValue:
+        return []
 
 
 def _zone(name: str) -> ZoneInfo:

@@ -9,30 +9,23 @@ Raises, everywhere: DatabaseUnavailable, SchemaMismatch, NotAllowed; and what th
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, LiteralString, TypeVar
+from typing import Any
 from uuid import UUID
 
-from psycopg import AsyncConnection, Connection
 from psycopg.rows import BaseRowFactory, class_row, scalar_row
 
 from pgorch.database import statements
+from pgorch.database.calls import input_text, json_text
 from pgorch.database.rows import CreatedGraph, Event, WatchedRun
-from pgorch.database.translation import translated
-from pgorch.strict_json import MAX_INPUT_BYTES, dumps
-
-Row = TypeVar("Row")
-Parameters = Mapping[str, Any]
+from pgorch.database.schedule_queries import ScheduleQueries, SyncScheduleQueries
 
 _ID: BaseRowFactory[UUID] = scalar_row
 _IDS: BaseRowFactory[list[UUID]] = scalar_row
 _TEXT: BaseRowFactory[str] = scalar_row
 
 
-class Queries:
+class Queries(ScheduleQueries):
     """The SQL functions on an async connection."""
-
-    def __init__(self, connection: AsyncConnection[Any]) -> None:
-        self.connection = connection
 
     async def validate_graph(self, definition: Any) -> list[dict[str, Any]]:
         """All errors of a definition: path, code, message, hint."""
@@ -49,7 +42,7 @@ class Queries:
         return await self._one(_ID, statements.FIND_GRAPH, {"graph": graph})
 
     async def register_tools(self, tools: Sequence[Mapping[str, Any]]) -> None:
-        await self._one(scalar_row, statements.REGISTER_TOOLS, {"tools": _json(list(tools), "The tools")})
+        await self._one(scalar_row, statements.REGISTER_TOOLS, {"tools": json_text(list(tools), "The tools")})
 
     async def start(
         self,
@@ -63,7 +56,7 @@ class Queries:
     ) -> UUID:
         """Raises NotFound, InvalidValue, IdempotencyConflict."""
         parameters = _start(graph, priority, queue, actor) | {
-            "input": _input(input),
+            "input": input_text(input),
             "idempotency_key": idempotency_key,
         }
         return await self._one(_ID, statements.START, parameters)
@@ -78,7 +71,9 @@ class Queries:
         actor: str | None = None,
     ) -> list[UUID]:
         """The ids in the order of the inputs. Raises NotFound, InvalidValue."""
-        parameters = _start(graph, priority, queue, actor) | {"inputs": [_input(input) for input in inputs]}
+        parameters = _start(graph, priority, queue, actor) | {
+            "inputs": [input_text(input) for input in inputs]
+        }
         return await self._one(_IDS, statements.START_MANY, parameters)
 
     async def decide(
@@ -117,24 +112,9 @@ class Queries:
         parameters = {"run_id": run_id, "seconds": seconds}
         return await self._one(class_row(WatchedRun), statements.WATCH_RUN, parameters)
 
-    async def _one(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters) -> Row:
-        (only,) = await self._all(row, statement, parameters)
-        return only
 
-    async def _all(
-        self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters
-    ) -> list[Row]:
-        with translated():
-            async with self.connection.cursor(row_factory=row) as cursor:
-                await cursor.execute(statement, parameters)
-                return await cursor.fetchall()
-
-
-class SyncQueries:
+class SyncQueries(SyncScheduleQueries):
     """The SQL functions on a sync connection: the methods of `Queries`, one by one."""
-
-    def __init__(self, connection: Connection[Any]) -> None:
-        self.connection = connection
 
     def validate_graph(self, definition: Any) -> list[dict[str, Any]]:
         """All errors of a definition: path, code, message, hint."""
@@ -151,7 +131,7 @@ class SyncQueries:
         return self._one(_ID, statements.FIND_GRAPH, {"graph": graph})
 
     def register_tools(self, tools: Sequence[Mapping[str, Any]]) -> None:
-        self._one(scalar_row, statements.REGISTER_TOOLS, {"tools": _json(list(tools), "The tools")})
+        self._one(scalar_row, statements.REGISTER_TOOLS, {"tools": json_text(list(tools), "The tools")})
 
     def start(
         self,
@@ -165,7 +145,7 @@ class SyncQueries:
     ) -> UUID:
         """Raises NotFound, InvalidValue, IdempotencyConflict."""
         parameters = _start(graph, priority, queue, actor) | {
-            "input": _input(input),
+            "input": input_text(input),
             "idempotency_key": idempotency_key,
         }
         return self._one(_ID, statements.START, parameters)
@@ -180,7 +160,9 @@ class SyncQueries:
         actor: str | None = None,
     ) -> list[UUID]:
         """The ids in the order of the inputs. Raises NotFound, InvalidValue."""
-        parameters = _start(graph, priority, queue, actor) | {"inputs": [_input(input) for input in inputs]}
+        parameters = _start(graph, priority, queue, actor) | {
+            "inputs": [input_text(input) for input in inputs]
+        }
         return self._one(_IDS, statements.START_MANY, parameters)
 
     def decide(
@@ -219,25 +201,9 @@ class SyncQueries:
         parameters = {"run_id": run_id, "seconds": seconds}
         return self._one(class_row(WatchedRun), statements.WATCH_RUN, parameters)
 
-    def _one(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters) -> Row:
-        (only,) = self._all(row, statement, parameters)
-        return only
-
-    def _all(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters) -> list[Row]:
-        with translated(), self.connection.cursor(row_factory=row) as cursor:
-            return cursor.execute(statement, parameters).fetchall()
-
-
-def _json(value: Any, what: str) -> str:
-    return dumps(value, what=what, limit=MAX_INPUT_BYTES)
-
 
 def _definition(definition: Any) -> str:
-    return _json(definition, "The graph")
-
-
-def _input(input: Mapping[str, Any] | None) -> str:
-    return _json({} if input is None else input, "The input")
+    return json_text(definition, "The graph")
 
 
 def _start(graph: str, priority: int, queue: str | None, actor: str | None) -> dict[str, Any]:
@@ -250,7 +216,7 @@ def _decision(
     return {
         "run_id": run_id,
         "decision": decision,
-        "data": None if data is None else _json(data, "The data of the decision"),
+        "data": None if data is None else json_text(data, "The data of the decision"),
         "comment": comment,
         "approval_id": approval_id,
         "actor": actor,

@@ -44,7 +44,12 @@ begin
             coalesce(v_errors -> 0 ->> 'hint', 'Its strings may hold ${$.due} and ${$.name}.'));
     end if;
     -- Filled once for trial, so that a path which finds nothing is refused here and not at night.
-    perform pgorch._schedule_input(v_schedule, pgorch.clock_now());
+    begin
+        perform pgorch._schedule_input(v_schedule, pgorch.clock_now());
+    exception when sqlstate 'OR006' or data_exception then
+        perform pgorch._raise('OR006', format('the input of the schedule cannot be filled in: %s', sqlerrm),
+            'There are ${$.due}, the time in UTC at which the run was due, and ${$.name}, the schedule''s name.');
+    end;
     if v_schedule.overlap is null or v_schedule.overlap not in ('skip', 'buffer_one', 'cancel_other', 'allow') then
         perform pgorch._raise('OR006', format('%s is no policy for runs that overlap', coalesce(pgorch._quoted(v_schedule.overlap), 'null')),
             'Say skip, buffer_one, cancel_other or allow.');

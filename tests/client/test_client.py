@@ -65,6 +65,8 @@ def test_both_clients_have_the_same_methods() -> None:
     assert sync.keys() == {
         "approve", "cancel", "close", "create_graph", "decide", "get_run", "reject",
         "start", "start_many", "wait",
+        "create_schedule", "delete_schedule", "get_schedule", "pause_schedule", "resume_schedule",
+        "trigger_schedule",
     }  # fmt: skip
     for name in sync:
         assert inspect.signature(sync[name]) == inspect.signature(other[name]), name

@@ -31,12 +31,11 @@ def brief(times: Sequence[datetime]) -> str:
 
 
 class Place:
-    """A database with the graph `report`, whose runs wait for a decision."""
+    """A database, and a worker on a connection to it, as far as schedules go."""
 
     def __init__(self, connection: Connection[DictRow]) -> None:
         self.connection = connection
         self.engine = Engine(connection)
-        self.engine.graph(ASK)
 
     def it_is(self, now: datetime | str, zone: str = "UTC") -> None:
         """Sets the engine's clock."""
@@ -48,19 +47,20 @@ class Place:
         self, name: str = "nightly", cron: str = "0 2 * * *", graph: str = "report", **options: Any
     ) -> bool:
         """Options are the parameters of create_schedule() without p_."""
-        arguments = {"p_name": name, "p_graph": graph, "p_cron": cron}
+        arguments: dict[str, Any] = {"p_name": name, "p_graph": graph, "p_cron": cron}
         arguments |= {f"p_{n}": Jsonb(v) if n == "input" else v for n, v in options.items()}
-        return bool(
-            self.value(f"select pgorch.create_schedule({named(arguments)})", *arguments.values())
-        )
+        return bool(self.value(f"select pgorch.create_schedule({named(arguments)})", *arguments.values()))
 
     def look(self, most: int = 100) -> list[str]:
         """What a worker does when it looks: fires what is due until nothing is. Returns what came of it."""
         outcomes = []
-        while due := [r for r in self.rows("select * from pgorch.due_schedules()") if r["due_in"] <= 0]:
-            for row in due:
-                outcomes.append(self.fire(row, most))
+        while found := self.look_once(most):
+            outcomes += found
         return outcomes
+
+    def look_once(self, most: int = 100) -> list[str]:
+        due = [row for row in self.rows("select * from pgorch.due_schedules()") if row["due_in"] <= 0]
+        return [self.fire(row, most) for row in due]
 
     def fire(self, row: DictRow, most: int = 100) -> str:
         times = times_to_fire(row["cron"], row["time_zone"], row["after"], row["until"], most)
@@ -97,6 +97,8 @@ class Place:
 
 @pytest.fixture
 def place(connection: Connection[DictRow]) -> Iterator[Place]:
-    """Whatever a test did there, the invariants hold at its end."""
-    yield Place(connection)
+    """It knows the graph `report`, whose runs wait for a decision. The invariants hold at a test's end."""
+    place = Place(connection)
+    place.engine.graph(ASK)
+    yield place
     assert violations(connection) == {}

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from tests.schedules.conftest import Place
 
 NUMBERS = st.integers(0, 70).map(str)
-NAMES = st.sampled_from(["MON", "sun", "FRI", "JAN", "dec", "FEB", "L", "LW", "5L", "MON#2", "1#5", "7#6", ""])
+NAMES = st.sampled_from(
+    ["MON", "sun", "FRI", "JAN", "dec", "FEB", "L", "LW", "5L", "MON#2", "1#5", "7#6", ""]
+)
 SPANS = st.one_of(
     NUMBERS, NUMBERS, NAMES, st.just("*"), st.tuples(NUMBERS, NUMBERS).map("-".join), st.just("MON-FRI")
 )
@@ -37,9 +39,7 @@ def refusal(place: Place, cron: str) -> psycopg.Error | None:
     return None
 
 
-@settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cron=EXPRESSIONS)
 def test_sql_takes_what_can_be_computed_and_nothing_else(place: Place, cron: str) -> None:
     problem = refusal(place, cron)

@@ -8,7 +8,9 @@ from tests.schedules.conftest import Place, at
 
 def test_a_schedule_starts_a_run_when_it_is_due_and_not_before(place: Place) -> None:
     place.it_is("2025-01-01 00:00")
-    assert place.create(cron="0 2 * * *", time_zone="Europe/Berlin", input={"a": 1}, queue="night", priority=7)
+    assert place.create(
+        cron="0 2 * * *", time_zone="Europe/Berlin", input={"a": 1}, queue="night", priority=7
+    )
     assert place.look() == ["planned"]
     assert place.schedule()["next_due"] == at("2025-01-01 01:00")
     place.it_is("2025-01-01 00:59:50")
@@ -38,8 +40,16 @@ def test_a_time_between_creation_and_the_first_look_is_not_lost(place: Place) ->
     [
         ("Europe/Berlin", ["2025-03-29", "2025-03-30", "2025-03-31"], ["29 01:30", "30 01:00", "31 00:30"]),
         ("Europe/Berlin", ["2025-10-25", "2025-10-26", "2025-10-27"], ["25 00:30", "26 00:30", "27 01:30"]),
-        ("America/New_York", ["2025-03-08", "2025-03-09", "2025-03-10"], ["08 07:30", "09 07:00", "10 06:30"]),
-        ("America/New_York", ["2025-11-01", "2025-11-02", "2025-11-03"], ["01 06:30", "02 07:30", "03 07:30"]),
+        (
+            "America/New_York",
+            ["2025-03-08", "2025-03-09", "2025-03-10"],
+            ["08 07:30", "09 07:00", "10 06:30"],
+        ),
+        (
+            "America/New_York",
+            ["2025-11-01", "2025-11-02", "2025-11-03"],
+            ["01 06:30", "02 07:30", "03 07:30"],
+        ),
     ],
 )
 def test_once_a_day_also_when_clocks_are_changed(
