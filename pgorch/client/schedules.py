@@ -16,8 +16,8 @@ from pgorch.database.schedule_queries import WEEK
 class Schedule:
     """A schedule as it was when it was read.
 
-    `next_due` is None while it is paused, and for the seconds until a worker has computed it. `firings` are the
-    last due times, newest first, as JSON objects: at, due, outcome, run_id, actor, detail.
+    `next_due` is None while it is paused, and for the seconds until a worker has computed it. `firings` tell
+    of the last due times, newest first, as JSON objects: at, due, outcome, run_id, actor, detail.
     """
 
     name: str
@@ -82,10 +82,11 @@ class Schedules:
     ) -> bool:
         """Creates a schedule, or describes the one of that name anew. True if it is new.
 
-        `cron` has five fields and is meant in `time_zone`. `input` may hold `${$.due}` and `${$.name}`. When it
-        is due while a run of it has not ended, `overlap` says "skip", "buffer_one", "cancel_other" or "allow".
-        Of due times that passed while no worker was there, `catch_up` says "one" (the last), "all" or "none",
-        as far back as `catch_up_window`. `paused` None: as it is. Raises NotFound, InvalidValue.
+        `cron` has five fields and is meant in `time_zone`. `input` may hold `${$.due}` and `${$.name}`.
+        `overlap` says what happens when it is due while a run of it has not ended: "skip", "buffer_one",
+        "cancel_other" or "allow"; `catch_up` what of the due times that passed while no worker was there:
+        "one" (the last), "all" or "none", as far back as `catch_up_window`. `paused` None leaves it as it is.
+        Raises NotFound, InvalidValue.
         """
         with self._queries() as queries:
             return queries.create_schedule(
