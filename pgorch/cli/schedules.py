@@ -8,7 +8,7 @@ import typer
 from psycopg.types.json import Jsonb
 
 from pgorch.cli.options import Dsn, Output, json_value, wants_json
-from pgorch.cli.output import print_fields, print_json, print_rows, print_table, shown
+from pgorch.cli.output import print_fields, print_json, print_rows, print_table
 from pgorch.cli.session import session
 
 app = typer.Typer(help="Graphs that are started by the clock.", no_args_is_help=True)

@@ -202,19 +202,22 @@ create or replace function pgorch.schedule_document(p_name text) returns jsonb
     set jit = off set enable_seqscan = off
     as $$
 declare
-    v_document jsonb;
+    v_schedule pgorch.schedules;
+    v_bucket integer;
+    v_status pgorch.run_status;
 begin
-    select to_jsonb(l) - 'bucket' || jsonb_build_object('catch_up_window', l.catch_up_window::text, 'due_after', s.due_after,
-               'as_of', pgorch.clock_now(), 'firings', coalesce((
-                   select jsonb_agg(jsonb_build_object('at', f.at, 'due', f.due, 'outcome', f.outcome, 'run_id', f.run_id,
-                                                       'actor', f.actor, 'detail', f.detail) order by f.id desc)
-                   from (select * from pgorch.schedule_firings f where f.schedule = p_name order by f.id desc limit 20) f), '[]'))
-    into v_document
-    from pgorch.schedule_list l join pgorch.schedules s on s.name = l.name where l.name = p_name;
-    if not found then
+    select s.* into v_schedule from pgorch.schedules s where s.name = p_name;
+    if v_schedule.name is null then
         perform pgorch._no_schedule(p_name);
     end if;
-    return v_document;
+    v_bucket := pgorch.bucket_of(v_schedule.last_run_id);
+    select r.status into v_status from pgorch.runs r where r.bucket = v_bucket and r.id = v_schedule.last_run_id;
+    return to_jsonb(v_schedule) - 'turn' || jsonb_build_object(
+        'catch_up_window', v_schedule.catch_up_window::text, 'last_status', v_status, 'as_of', pgorch.clock_now(),
+        'firings', coalesce((
+            select jsonb_agg(jsonb_build_object('at', f.at, 'due', f.due, 'outcome', f.outcome, 'run_id', f.run_id,
+                                                'actor', f.actor, 'detail', f.detail) order by f.id desc)
+            from (select o.* from pgorch.schedule_firings o where o.schedule = p_name order by o.id desc limit 20) f), '[]'));
 end
 $$;
 comment on function pgorch.schedule_document is 'Everything about a schedule as one JSON object, with what became of its last 20 due times.';

@@ -158,12 +158,12 @@ def test_the_document_of_a_run_touches_its_bucket_alone(
 
 
 CALLED = """
-    advance approve beat cancel decide enlist_worker fire_schedule leave reject run_document run_events run_state
-    start start_many trigger_schedule watch_run
+    advance approve beat cancel decide enlist_worker fire_schedule leave reject run_document run_events
+    run_state schedule_document start start_many trigger_schedule watch_run
 """
 WITHOUT_RUNS = """
     bucket_count bucket_of clock_now create_graph create_schedule delete_schedule due_schedules fail_schedule
-    find_graph maintain new_run_id pause_schedule register_tools resume_schedule schedule_document set_clock
+    find_graph maintain new_run_id pause_schedule register_tools resume_schedule set_clock
     uuid7 validate_graph
 """
 
