@@ -5,10 +5,11 @@ from typing import Any, Final
 from starlette.requests import Request
 
 from pgorch.api import listing
+from pgorch.api.access import caller_of
 from pgorch.api.bodies import parsed, read_json
 from pgorch.api.parameters import Parameter, cursor_text, idempotency_key, page_size
 from pgorch.api.requests import ScheduleRequest, TriggerRequest
-from pgorch.api.services import ACTOR, Services
+from pgorch.api.services import Services
 from pgorch.cron import coming_times
 
 NAME: Final = Parameter("name", "path", "Name of a schedule.")
@@ -19,7 +20,7 @@ async def put(services: Services, request: Request) -> Any:
     name = request.path_params["name"]
     wanted = parsed(ScheduleRequest, await read_json(request))
     async with services.queries() as queries:
-        created = await queries.create_schedule(name, **wanted.model_dump(), actor=ACTOR)
+        created = await queries.create_schedule(name, **wanted.model_dump(), actor=caller_of(request).actor)
     return {"name": name, "created": created}
 
 
@@ -39,14 +40,14 @@ async def show(services: Services, request: Request) -> Any:
 async def pause(services: Services, request: Request) -> Any:
     name = request.path_params["name"]
     async with services.queries() as queries:
-        changed = await queries.pause_schedule(name, actor=ACTOR)
+        changed = await queries.pause_schedule(name, actor=caller_of(request).actor)
     return {"name": name, "paused": True, "changed": changed}
 
 
 async def resume(services: Services, request: Request) -> Any:
     name = request.path_params["name"]
     async with services.queries() as queries:
-        changed = await queries.resume_schedule(name, actor=ACTOR)
+        changed = await queries.resume_schedule(name, actor=caller_of(request).actor)
     return {"name": name, "paused": False, "changed": changed}
 
 
@@ -55,7 +56,10 @@ async def trigger(services: Services, request: Request) -> Any:
     wanted = parsed(TriggerRequest, await read_json(request, without={}))
     async with services.queries() as queries:
         run_id = await queries.trigger_schedule(
-            name, overlap=wanted.overlap, idempotency_key=idempotency_key(request, None), actor=ACTOR
+            name,
+            overlap=wanted.overlap,
+            idempotency_key=idempotency_key(request, None),
+            actor=caller_of(request).actor,
         )
     return {"name": name, "run_id": run_id}
 
@@ -63,5 +67,5 @@ async def trigger(services: Services, request: Request) -> Any:
 async def delete(services: Services, request: Request) -> Any:
     name = request.path_params["name"]
     async with services.queries() as queries:
-        await queries.delete_schedule(name, actor=ACTOR)
+        await queries.delete_schedule(name, actor=caller_of(request).actor)
     return {"name": name, "deleted": True}

@@ -9,15 +9,20 @@ Raises, everywhere: DatabaseUnavailable, SchemaMismatch, NotAllowed; and what th
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, LiteralString, TypeVar
 from uuid import UUID
 
+from psycopg import AsyncConnection, Connection
 from psycopg.rows import BaseRowFactory, class_row, scalar_row
 
 from pgorch.database import statements
-from pgorch.database.calls import input_text, json_text
-from pgorch.database.rows import CreatedGraph, Event, WatchedRun
+from pgorch.database.rows import ApiPrincipal, CreatedGraph, Event, WatchedRun
 from pgorch.database.schedule_queries import ScheduleQueries, SyncScheduleQueries
+from pgorch.database.translation import translated
+from pgorch.strict_json import MAX_INPUT_BYTES, dumps
+
+Row = TypeVar("Row")
+Parameters = Mapping[str, Any]
 
 _ID: BaseRowFactory[UUID] = scalar_row
 _IDS: BaseRowFactory[list[UUID]] = scalar_row
@@ -26,6 +31,9 @@ _TEXT: BaseRowFactory[str] = scalar_row
 
 class Queries(ScheduleQueries):
     """The SQL functions on an async connection."""
+
+    def __init__(self, connection: AsyncConnection[Any]) -> None:
+        self.connection = connection
 
     async def validate_graph(self, definition: Any) -> list[dict[str, Any]]:
         """All errors of a definition: path, code, message, hint."""
@@ -42,7 +50,7 @@ class Queries(ScheduleQueries):
         return await self._one(_ID, statements.FIND_GRAPH, {"graph": graph})
 
     async def register_tools(self, tools: Sequence[Mapping[str, Any]]) -> None:
-        await self._one(scalar_row, statements.REGISTER_TOOLS, {"tools": json_text(list(tools), "The tools")})
+        await self._one(scalar_row, statements.REGISTER_TOOLS, {"tools": _json(list(tools), "The tools")})
 
     async def start(
         self,
@@ -56,7 +64,7 @@ class Queries(ScheduleQueries):
     ) -> UUID:
         """Raises NotFound, InvalidValue, IdempotencyConflict."""
         parameters = _start(graph, priority, queue, actor) | {
-            "input": input_text(input),
+            "input": _input(input),
             "idempotency_key": idempotency_key,
         }
         return await self._one(_ID, statements.START, parameters)
@@ -71,9 +79,7 @@ class Queries(ScheduleQueries):
         actor: str | None = None,
     ) -> list[UUID]:
         """The ids in the order of the inputs. Raises NotFound, InvalidValue."""
-        parameters = _start(graph, priority, queue, actor) | {
-            "inputs": [input_text(input) for input in inputs]
-        }
+        parameters = _start(graph, priority, queue, actor) | {"inputs": [_input(input) for input in inputs]}
         return await self._one(_IDS, statements.START_MANY, parameters)
 
     async def decide(
@@ -112,9 +118,29 @@ class Queries(ScheduleQueries):
         parameters = {"run_id": run_id, "seconds": seconds}
         return await self._one(class_row(WatchedRun), statements.WATCH_RUN, parameters)
 
+    async def api_principal(self, id: str, hash: bytes) -> ApiPrincipal | None:
+        """Whose key has this id and this SHA-256 of its secret; None if there is none that works."""
+        rows = await self._all(class_row(ApiPrincipal), statements.API_PRINCIPAL, {"id": id, "hash": hash})
+        return rows[0] if rows else None
+
+    async def _one(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters) -> Row:
+        (only,) = await self._all(row, statement, parameters)
+        return only
+
+    async def _all(
+        self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters
+    ) -> list[Row]:
+        with translated():
+            async with self.connection.cursor(row_factory=row) as cursor:
+                await cursor.execute(statement, parameters)
+                return await cursor.fetchall()
+
 
 class SyncQueries(SyncScheduleQueries):
     """The SQL functions on a sync connection: the methods of `Queries`, one by one."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        self.connection = connection
 
     def validate_graph(self, definition: Any) -> list[dict[str, Any]]:
         """All errors of a definition: path, code, message, hint."""
@@ -131,7 +157,7 @@ class SyncQueries(SyncScheduleQueries):
         return self._one(_ID, statements.FIND_GRAPH, {"graph": graph})
 
     def register_tools(self, tools: Sequence[Mapping[str, Any]]) -> None:
-        self._one(scalar_row, statements.REGISTER_TOOLS, {"tools": json_text(list(tools), "The tools")})
+        self._one(scalar_row, statements.REGISTER_TOOLS, {"tools": _json(list(tools), "The tools")})
 
     def start(
         self,
@@ -145,7 +171,7 @@ class SyncQueries(SyncScheduleQueries):
     ) -> UUID:
         """Raises NotFound, InvalidValue, IdempotencyConflict."""
         parameters = _start(graph, priority, queue, actor) | {
-            "input": input_text(input),
+            "input": _input(input),
             "idempotency_key": idempotency_key,
         }
         return self._one(_ID, statements.START, parameters)
@@ -160,9 +186,7 @@ class SyncQueries(SyncScheduleQueries):
         actor: str | None = None,
     ) -> list[UUID]:
         """The ids in the order of the inputs. Raises NotFound, InvalidValue."""
-        parameters = _start(graph, priority, queue, actor) | {
-            "inputs": [input_text(input) for input in inputs]
-        }
+        parameters = _start(graph, priority, queue, actor) | {"inputs": [_input(input) for input in inputs]}
         return self._one(_IDS, statements.START_MANY, parameters)
 
     def decide(
@@ -201,9 +225,30 @@ class SyncQueries(SyncScheduleQueries):
         parameters = {"run_id": run_id, "seconds": seconds}
         return self._one(class_row(WatchedRun), statements.WATCH_RUN, parameters)
 
+    def api_principal(self, id: str, hash: bytes) -> ApiPrincipal | None:
+        """Whose key has this id and this SHA-256 of its secret; None if there is none that works."""
+        rows = self._all(class_row(ApiPrincipal), statements.API_PRINCIPAL, {"id": id, "hash": hash})
+        return rows[0] if rows else None
+
+    def _one(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters) -> Row:
+        (only,) = self._all(row, statement, parameters)
+        return only
+
+    def _all(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters) -> list[Row]:
+        with translated(), self.connection.cursor(row_factory=row) as cursor:
+            return cursor.execute(statement, parameters).fetchall()
+
+
+def _json(value: Any, what: str) -> str:
+    return dumps(value, what=what, limit=MAX_INPUT_BYTES)
+
 
 def _definition(definition: Any) -> str:
-    return json_text(definition, "The graph")
+    return _json(definition, "The graph")
+
+
+def _input(input: Mapping[str, Any] | None) -> str:
+    return _json({} if input is None else input, "The input")
 
 
 def _start(graph: str, priority: int, queue: str | None, actor: str | None) -> dict[str, Any]:
@@ -216,7 +261,7 @@ def _decision(
     return {
         "run_id": run_id,
         "decision": decision,
-        "data": None if data is None else json_text(data, "The data of the decision"),
+        "data": None if data is None else _json(data, "The data of the decision"),
         "comment": comment,
         "approval_id": approval_id,
         "actor": actor,

@@ -2,21 +2,28 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, LiteralString, TypeVar
 from uuid import UUID
 
 from psycopg.rows import BaseRowFactory, scalar_row
 
 from pgorch.database import statements
-from pgorch.database.calls import Calls, SyncCalls, input_text
+from pgorch.strict_json import MAX_INPUT_BYTES, dumps
+
+Row = TypeVar("Row")
 
 WEEK: Final = timedelta(days=7)
 _ID: BaseRowFactory[UUID] = scalar_row
 _FLAG: BaseRowFactory[bool] = scalar_row
 
 
-class ScheduleQueries(Calls):
+class ScheduleQueries:
     """On an async connection."""
+
+    async def _one(
+        self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Mapping[str, Any]
+    ) -> Row:
+        raise NotImplementedError
 
     async def create_schedule(
         self,
@@ -40,7 +47,7 @@ class ScheduleQueries(Calls):
             "graph": graph,
             "cron": cron,
             "time_zone": time_zone,
-            "input": input_text(input),
+            "input": dumps({} if input is None else input, what="The input", limit=MAX_INPUT_BYTES),
             "queue": queue,
             "priority": priority,
             "overlap": overlap,
@@ -80,8 +87,11 @@ class ScheduleQueries(Calls):
         return await self._one(scalar_row, statements.SCHEDULE_DOCUMENT, {"name": name})
 
 
-class SyncScheduleQueries(SyncCalls):
+class SyncScheduleQueries:
     """On a sync connection: the methods of `ScheduleQueries`, one by one."""
+
+    def _one(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Mapping[str, Any]) -> Row:
+        raise NotImplementedError
 
     def create_schedule(
         self,
@@ -105,7 +115,7 @@ class SyncScheduleQueries(SyncCalls):
             "graph": graph,
             "cron": cron,
             "time_zone": time_zone,
-            "input": input_text(input),
+            "input": dumps({} if input is None else input, what="The input", limit=MAX_INPUT_BYTES),
             "queue": queue,
             "priority": priority,
             "overlap": overlap,

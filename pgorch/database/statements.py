@@ -83,3 +83,8 @@ select pgorch.delete_schedule(p_name => %(name)s::text, p_actor => %(actor)s::te
 """
 
 SCHEDULE_DOCUMENT: Final[LiteralString] = "select pgorch.schedule_document(p_name => %(name)s::text)"
+
+API_PRINCIPAL: Final[LiteralString] = """
+select p.principal, p.roles, p.expires_in
+from pgorch.api_principal(p_id => %(id)s::text, p_hash => %(hash)s::bytea) p
+"""

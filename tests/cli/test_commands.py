@@ -76,6 +76,7 @@ def test_every_command_has_help_that_says_what_it_does(path: tuple[str, ...], no
         *["approvals list", "approvals approve", "approvals reject"],
         *["schedules list", "schedules show", "schedules create", "schedules pause", "schedules resume"],
         *["schedules trigger", "schedules delete"],
+        *["keys create", "keys list", "keys revoke"],
         *["workers list", "tools list", "queues list"],
     ],
 )

@@ -162,9 +162,9 @@ CALLED = """
     run_state schedule_document start start_many trigger_schedule watch_run
 """
 WITHOUT_RUNS = """
-    bucket_count bucket_of clock_now create_graph create_schedule delete_schedule due_schedules fail_schedule
-    find_graph maintain new_run_id pause_schedule register_tools resume_schedule set_clock
-    uuid7 validate_graph
+    api_principal bucket_count bucket_of clock_now create_graph create_key create_schedule delete_schedule
+    due_schedules fail_schedule find_graph maintain new_run_id pause_schedule register_tools resume_schedule
+    revoke_key set_clock uuid7 validate_graph
 """
 
 
