@@ -1,6 +1,6 @@
 """What the types of nodes do: map, wait, graph and compensate, each with its normal and its failing side."""
 
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 import pytest
@@ -160,7 +160,7 @@ class TestWait:
         engine.run()
         assert engine.order(run_id) == "w z"
 
-    WAIT = {"id": "w", "type": "wait", "signal": "go", "deadline": "1 hour"}
+    WAIT: ClassVar = {"id": "w", "type": "wait", "signal": "go", "deadline": "1 hour"}
 
     def test_a_signal_ends_the_wait_and_its_payload_is_the_output(self, engine: Engine) -> None:
         run_id = engine.start(definition([self.WAIT, "z"], ["w>z"]), {"x": 1})
