@@ -1,4 +1,4 @@
-"""What pgorch.testing asks the database beyond what workers and clients do: its clock, and what it waits for."""
+"""What pgorch.testing asks the database beyond what workers and clients do: its clock, and what is due."""
 
 from collections.abc import Sequence
 from typing import Any, LiteralString, NamedTuple
