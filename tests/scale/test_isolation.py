@@ -147,8 +147,8 @@ CALLED = """
     start_many watch_run
 """
 WITHOUT_RUNS = """
-    bucket_count bucket_of clock_now create_graph find_graph maintain new_run_id register_tools set_clock
-    uuid7 validate_graph
+    api_principal bucket_count bucket_of clock_now create_graph create_key find_graph maintain new_run_id
+    register_tools revoke_key set_clock uuid7 validate_graph
 """
 
 
