@@ -4,9 +4,10 @@ A piece has one entry and some loose ends, which the next piece is joined to: a 
 its join, a loop, a map, an approval with a way back, a wait, a saga's step, a child run.
 """
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from hypothesis import strategies as st
 
@@ -20,6 +21,45 @@ SIGNALS = ["ping", "pong"]
 Loose = tuple[str, dict[str, Any]]
 
 
+class Chance(Protocol):
+    """Where choices come from."""
+
+    def integer(self, low: int, high: int) -> int: ...
+
+    def one_of(self, values: Sequence[Any]) -> Any: ...
+
+
+class Drawn:
+    """Choices of hypothesis, which looks for the smallest that show a difference."""
+
+    def __init__(self, draw: Callable[[st.SearchStrategy[Any]], Any]) -> None:
+        self._draw = draw
+
+    def integer(self, low: int, high: int) -> int:
+        return int(self._draw(st.integers(low, high)))
+
+    def one_of(self, values: Sequence[Any]) -> Any:
+        return self._draw(st.sampled_from(values))
+
+
+class Seeded:
+    """Choices of a generator of random numbers: many more in the same time."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def integer(self, low: int, high: int) -> int:
+        return self._random.randint(low, high)
+
+    def one_of(self, values: Sequence[Any]) -> Any:
+        return self._random.choice(values)
+
+
+def rarely(chance: Chance, percent: int) -> bool:
+    # Rare things are drawn as large numbers, so that shrinking takes them away.
+    return chance.integer(0, 99) >= 100 - percent
+
+
 @dataclass
 class Piece:
     entry: str
@@ -28,9 +68,9 @@ class Piece:
 
 @dataclass
 class Drawing:
-    """Nodes and edges so far. `draw` is hypothesis's."""
+    """Nodes and edges so far."""
 
-    draw: Callable[[st.SearchStrategy[Any]], Any]
+    source: Chance
     prefix: str = "n"
     nodes: list[dict[str, Any]] = field(default_factory=list)
     edges: list[dict[str, Any]] = field(default_factory=list)
@@ -38,11 +78,10 @@ class Drawing:
     depth: int = 3
 
     def chance(self, percent: int) -> bool:
-        # Rare things are drawn as large numbers, so that shrinking takes them away.
-        return bool(self.draw(st.integers(0, 99)) >= 100 - percent)
+        return rarely(self.source, percent)
 
     def one_of(self, *values: Any) -> Any:
-        return self.draw(st.sampled_from(values))
+        return self.source.one_of(values)
 
     # Nodes and edges -------------------------------------------------------------------------------
 
@@ -79,14 +118,14 @@ class Drawing:
         ]
         choices: list[Any] = [*CONDITIONS, {"yes": True}, {"list": [3]}]
         choices += [f"$.{n['id']} >= 2" for n in written if n.get("type", "task") == "task"]
-        return self.draw(st.sampled_from(choices))
+        return self.source.one_of(choices)
 
     # Pieces ----------------------------------------------------------------------------------------
 
     def sequence(self, depth: int) -> Piece:
         first = self.piece(depth)
         last = first
-        for _ in range(self.draw(st.integers(0, 2 if depth else 1))):
+        for _ in range(self.source.integer(0, 2 if depth else 1)):
             following = self.piece(depth)
             self.join(last.loose, following.entry)
             last = following
@@ -136,7 +175,7 @@ class Drawing:
         """branch: all: every true edge and every one without condition."""
         id = self.task(branch="all")
         loose = []
-        for _ in range(self.draw(st.integers(1, 3))):
+        for _ in range(self.source.integer(1, 3)):
             branch = self.sequence(depth)
             fields = {"condition": self.condition()} if self.chance(60) else {}
             self.edge(id, branch.entry, **fields)
@@ -146,7 +185,7 @@ class Drawing:
     def fork(self, depth: int) -> Piece:
         id = self.task()
         loose = []
-        for _ in range(self.draw(st.integers(2, 3))):
+        for _ in range(self.source.integer(2, 3)):
             branch = self.sequence(depth)
             self.edge(id, branch.entry)
             loose += branch.loose
@@ -163,7 +202,7 @@ class Drawing:
         self.join(body.loose, end)
         fields = {"condition": self.condition()} if self.chance(60) else {}
         self.edge(
-            end, body.entry, limit=self.draw(st.integers(1, 2)), **(fields or {"condition": "$.yes == true"})
+            end, body.entry, limit=self.source.integer(1, 2), **(fields or {"condition": "$.yes == true"})
         )
         return Piece(body.entry, [(end, {})])
 
@@ -177,7 +216,7 @@ class Drawing:
         )
         node = self.nodes[-1]
         if self.chance(50):
-            node["concurrency"] = self.draw(st.integers(1, 2))
+            node["concurrency"] = self.source.integer(1, 2)
         if self.chance(50):
             node["tolerate"] = self.one_of(1, 2, "40%")
         if self.chance(20):
@@ -227,7 +266,7 @@ class Drawing:
 
     def child(self) -> Piece:
         name = f"child_{len(self.children)}"
-        below = Drawing(self.draw, prefix=f"c{len(self.children)}_")
+        below = Drawing(self.source, prefix=f"c{len(self.children)}_")
         below.finish(1)
         self.children.append(below.definition(name, {}))
         id = self.node(type="graph", graph=name, into=f"{self.prefix}{len(self.nodes)}")
@@ -261,10 +300,9 @@ class Drawing:
         }
 
 
-@st.composite
-def graphs(draw: Callable[[st.SearchStrategy[Any]], Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def graph(source: Chance) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A definition, and those of its child runs."""
-    drawing = Drawing(draw)
+    drawing = Drawing(source)
     drawing.finish(drawing.one_of(1, 2, 2, 0))
     more = {"output": {"state": "${$.yes}", "from": "${$run.graph}"}} if drawing.chance(30) else {}
     return drawing.definition("drawn", more), drawing.children

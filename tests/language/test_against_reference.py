@@ -9,12 +9,22 @@ After each act tests/language/both.py compares the engine with the reference int
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
 from tests.language.both import Both, wipe
-from tests.language.drawing import ERROR_TYPES, INPUT, REDUCERS, SIGNALS, graphs
+from tests.language.drawing import (
+    ERROR_TYPES,
+    INPUT,
+    REDUCERS,
+    SIGNALS,
+    Chance,
+    Drawn,
+    Seeded,
+    graph,
+    rarely,
+)
 from tests.support.engine import Engine
 from tests.support.reference import Key
 from tests.support.reference.machine import PERFORMED
@@ -23,30 +33,27 @@ ACTS = 80
 
 
 class Play:
-    """Draws what happens next, until the run has ended."""
+    """Chooses what happens next, until the run has ended."""
 
-    def __init__(self, both: Both, data: st.DataObject) -> None:
+    def __init__(self, both: Both, source: Chance) -> None:
         self.both = both
-        self.data = data
+        self.source = source
         self.crashes = 0
 
-    def draw(self, strategy: st.SearchStrategy[Any]) -> Any:
-        return self.data.draw(strategy)
-
     def chance(self, percent: int) -> bool:
-        return bool(self.draw(st.integers(0, 99)) >= 100 - percent)
+        return rarely(self.source, percent)
 
     def to_the_end(self) -> None:
         for _ in range(ACTS):
             live = self.both.reference.live()
             if not live:
                 return
-            key = self.draw(st.sampled_from(sorted(live, key=repr)))
+            key = self.source.one_of(sorted(live, key=repr))
             if self.crashes < 1 and self.both.at_hand and self.chance(4):
                 self.crashes += 1
                 self.both.crash()
             elif self.chance(3):
-                self.both.signal((), self.draw(st.sampled_from(SIGNALS)), {"early": True})
+                self.both.signal((), self.source.one_of(SIGNALS), {"early": True})
             elif key.kind in PERFORMED:
                 self._perform(key)
             elif key.kind == "approval":
@@ -59,17 +66,18 @@ class Play:
         keys = [key]
         if len(at_hand) > 1 and self.chance(15):
             # The results of one call are in one bucket, and so of one run.
-            keys = [k for k in self.draw(st.permutations(at_hand))[:3] if k.path == key.path]
-        results = [(k, *self._outcome(k)) for k in keys or [key]]
+            beside = [k for k in at_hand if k != key and k.path == key.path]
+            keys += [beside.pop(self.source.integer(0, len(beside) - 1)) for _ in beside[:2]]
+        results = [(k, *self._outcome(k)) for k in keys]
         self.both.hand_in(*results, twice=self.chance(8))
 
     def _outcome(self, key: Key) -> tuple[str, Any]:
         if self.chance(15):
-            kind = self.draw(st.sampled_from(ERROR_TYPES))
+            kind = self.source.one_of(ERROR_TYPES)
             retryable = key.kind != "undo" and not self.chance(50)
             return "error", {"type": kind, "message": "it broke", "retryable": retryable}
         node = self.both.reference.of(key.path).shape.nodes[key.node]
-        number = self.draw(st.integers(1, 3))
+        number = self.source.integer(1, 3)
         reducer = REDUCERS.get(node.get("into", ""))
         return "success", {f"key{number}": number} if reducer == "merge" else number
 
@@ -88,11 +96,11 @@ class Play:
         if "for" in node or ("deadline" in node and self.chance(40)):
             self.both.let_time_pass()
         else:
-            self.both.signal(key.path, node["signal"], {"n": self.draw(st.integers(1, 3))})
+            self.both.signal(key.path, node["signal"], {"n": self.source.integer(1, 3)})
 
 
-def play(engine: Engine, drawn: tuple[dict[str, Any], list[dict[str, Any]]], data: st.DataObject) -> None:
-    definition, children = drawn
+def play(engine: Engine, source: Chance) -> None:
+    definition, children = graph(source)
     engine.register("f", "undo")
     try:
         for child in children:
@@ -100,31 +108,33 @@ def play(engine: Engine, drawn: tuple[dict[str, Any], list[dict[str, Any]]], dat
         errors = engine.value("select pgorch.validate_graph(%s)", Jsonb(definition))
         assert errors == [], "the graphs that are drawn are valid"
         both = Both(engine, definition, INPUT, children)
-        Play(both, data).to_the_end()
+        Play(both, source).to_the_end()
     finally:
         wipe(engine)
 
 
-CHECKS = settings(
+@settings(
+    max_examples=100,
     deadline=None,
     database=None,
     # The same graphs in every run: what they find is found when the engine is changed, not some day.
     derandomize=True,
+    phases=[Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+@given(data=st.data())
+def test_drawn_graphs_run_as_the_language_says(engine: Engine, data: st.DataObject) -> None:
+    play(engine, Drawn(data.draw))
 
 
-@settings(CHECKS, max_examples=150)
-@given(drawn=graphs(), data=st.data())
-def test_drawn_graphs_run_as_the_language_says(engine: Engine, drawn: Any, data: st.DataObject) -> None:
-    play(engine, drawn, data)
+@pytest.mark.parametrize("seeds", [range(n, n + 25) for n in (0, 25, 50, 75)], ids=str)
+def test_seeded_graphs_run_as_the_language_says(engine: Engine, seeds: range) -> None:
+    for seed in seeds:
+        play(engine, Seeded(seed))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-@settings(CHECKS, max_examples=3000, derandomize=False)
-@given(drawn=graphs(), data=st.data())
-def test_many_more_drawn_graphs_run_as_the_language_says(
-    engine: Engine, drawn: Any, data: st.DataObject
-) -> None:
-    play(engine, drawn, data)
+def test_many_more_seeded_graphs_run_as_the_language_says(engine: Engine) -> None:
+    for seed in range(1000, 6000):
+        play(engine, Seeded(seed))
