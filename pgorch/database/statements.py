@@ -14,6 +14,11 @@ select g.graph_id, g.name, g.version, g.created
 from pgorch.create_graph(p_definition => %(definition)s::jsonb, p_actor => %(actor)s::text) g
 """
 
+DELETE_GRAPH: Final[LiteralString] = """
+select g.graph_id, g.name, g.version, g.watched
+from pgorch.delete_graph(p_graph => %(graph)s::text, p_actor => %(actor)s::text) g
+"""
+
 FIND_GRAPH: Final[LiteralString] = "select pgorch.find_graph(p_graph => %(graph)s::text)"
 
 REGISTER_TOOLS: Final[LiteralString] = "select pgorch.register_tools(p_tools => %(tools)s::jsonb)"

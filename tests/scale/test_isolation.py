@@ -190,9 +190,9 @@ CALLED = """
     watch_run
 """
 WITHOUT_RUNS = """
-    api_principal bucket_count bucket_of clock_now create_graph create_key create_schedule delete_schedule
-    due_schedules fail_schedule find_graph maintain new_run_id pause_schedule register_tools resume_schedule
-    revoke_key set_clock uuid7 validate_graph
+    api_principal bucket_count bucket_of clock_now create_graph create_key create_schedule delete_graph
+    delete_schedule due_schedules fail_schedule find_graph maintain new_run_id pause_schedule
+    register_tools resume_schedule revoke_key set_clock uuid7 validate_graph
 """
 
 
