@@ -7,7 +7,21 @@ from typing import Annotated
 import typer
 
 import pgorch
-from pgorch.cli import approvals, db, dev, doctor, graphs, keys, lists, migrate, run, runs, serve, worker
+from pgorch.cli import (
+    approvals,
+    db,
+    dev,
+    doctor,
+    graphs,
+    keys,
+    lists,
+    migrate,
+    run,
+    runs,
+    schedules,
+    serve,
+    worker,
+)
 from pgorch.cli.bench.command import bench
 from pgorch.cli.failures import Commands
 
@@ -46,6 +60,7 @@ app.add_typer(graphs.app, name="graphs")
 app.command("run")(run.run)
 app.add_typer(runs.app, name="runs")
 app.add_typer(approvals.app, name="approvals")
+app.add_typer(schedules.app, name="schedules")
 app.add_typer(lists.workers, name="workers")
 app.add_typer(lists.tools, name="tools")
 app.add_typer(lists.queues, name="queues")
