@@ -23,6 +23,10 @@ class Timing:
     answer: float = 15.0
     """After which a connection that does not answer is given up."""
     beat_answer: float = 6.0
+    hook_poll: float = 1.0
+    """How often a worker looks for what is to be delivered to hooks."""
+    hook_answer: float = 15.0
+    """How long a receiver has to answer."""
     stubborn: float = 5.0
     """How long a cancelled coroutine has to end before its step is handed in without it."""
     stall_warning: float = 5.0

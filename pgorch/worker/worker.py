@@ -17,6 +17,7 @@ from pgorch.database.worker_queries import bucket_count, maintain
 from pgorch.errors import ConfigError, PgorchError
 from pgorch.tool import Tool
 from pgorch.worker.connections import open_async, pause_seconds
+from pgorch.worker.delivering import Delivering
 from pgorch.worker.identity import Timing, default_name
 from pgorch.worker.lease import Lease, Listeners, Listing
 from pgorch.worker.listening import Listening
@@ -84,10 +85,12 @@ class Worker:
         )  # fmt: skip
         lease = Lease(self._dsn, self._listing(buckets), self._listeners(self._working), self._timing)
         stall = Stall(self._timing)
+        delivering = Delivering(self._dsn, buckets, self._timing)
         beside = [
             asyncio.create_task(Listening(self._dsn, self._working.look, self._timing).run()),
             asyncio.create_task(self._watch(lease)),
             asyncio.create_task(self._maintain()),
+            asyncio.create_task(delivering.run()),
         ]
         try:
             await self._open(transactions)
@@ -98,6 +101,7 @@ class Worker:
             with on_signals(self.drain):
                 await self._working.run(lease)
         finally:
+            await delivering.finish()
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)

@@ -75,6 +75,8 @@ def test_every_command_has_help_that_says_what_it_does(path: tuple[str, ...], no
         *["runs list", "runs show", "runs state", "runs events", "runs watch", "runs cancel"],
         *["approvals list", "approvals approve", "approvals reject"],
         *["keys create", "keys list", "keys revoke"],
+        *["hooks create", "hooks list", "hooks show", "hooks update", "hooks rotate", "hooks pause"],
+        *["hooks resume", "hooks delete", "hooks deliveries", "hooks test"],
         *["workers list", "tools list", "queues list"],
     ],
 )

@@ -28,6 +28,8 @@ HOT_TABLES = frozenset(
         "_worker_leases",
         "_revocations",
         "_writes",
+        "hook_deliveries",
+        "hook_attempts",
     }
 )
 # Functions that change tables themselves, never on the path of a run.

@@ -1,5 +1,6 @@
 """A call for one bucket touches that bucket alone."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -92,10 +93,21 @@ def use_everything(engine: Engine) -> None:
     assert engine.cancel(engine.start("only_approval", bucket=MINE)) == "cancelled"
     engine.run()
 
+    due = engine.rows("select * from pgorch.claim_deliveries(%s, 100, 60)", MINE)
+    assert {json.loads(d["body"])["type"] for d in due} == {"run_completed", "approval_decided"}
+    recorded = "select pgorch.record_delivery(%s, %s, %s, %s, null)"
+    assert value(recorded, MINE, due[0]["id"], due[0]["attempt"], 204) == "delivered"
+    assert value(recorded, MINE, due[1]["id"], due[1]["attempt"], 500) == "pending"
+    value("select pgorch.tend_deliveries(%s)", MINE)
+
 
 def make_graphs(engine: Engine) -> None:
     engine.graph(chain("a b c d") | {"name": "plain"})
     engine.graph(definition([{"id": "ok", "type": "approval"}], name="only_approval"))
+    engine.value(
+        "select pgorch.create_hook('all', 'https://hooks.example', '{run_completed,approval_decided}',"
+        " pgorch.new_hook_secret())"
+    )
 
 
 def test_no_call_for_one_bucket_touches_another(
@@ -143,12 +155,13 @@ def test_the_document_of_a_run_touches_its_bucket_alone(
 
 
 CALLED = """
-    advance approve beat cancel decide enlist_worker leave reject run_document run_events run_state start
-    start_many watch_run
+    advance approve beat cancel claim_deliveries decide enlist_worker leave record_delivery reject
+    run_document run_events run_state start start_many tend_deliveries watch_run
 """
 WITHOUT_RUNS = """
-    api_principal bucket_count bucket_of clock_now create_graph create_key find_graph maintain new_run_id
-    register_tools revoke_key set_clock uuid7 validate_graph
+    api_principal bucket_count bucket_of clock_now create_graph create_hook create_key delete_hook find_graph
+    maintain new_hook_secret new_run_id pause_hook register_tools resume_hook revoke_key rotate_hook_secret
+    set_clock test_hook update_hook uuid7 validate_graph
 """
 
 
