@@ -30,6 +30,7 @@ log = logging.getLogger("pgorch.worker")
 # At most so many at once to one hook; a hook whose messages are under way gets no further ones meanwhile.
 _AT_ONCE: Final = 10
 _TEND_SECONDS: Final = 3600.0
+_SERVE_SECONDS: Final = 10.0
 # How long a worker that ends waits for the answers to what it has sent.
 _FINISH_SECONDS: Final = 5.0
 # How long a delivery is ours, in times of what an attempt may take.
@@ -56,6 +57,10 @@ class Delivering:
         if self._under_way:
             await asyncio.wait(self._under_way.values(), timeout=_FINISH_SECONDS)
 
+    def look(self) -> None:
+        """There may be a hook, or something for one."""
+        self._bell.ring()
+
     async def run(self) -> None:
         failures = 0
         try:
@@ -65,10 +70,10 @@ class Delivering:
                         self._dsn, purpose="hooks", statement_seconds=self._timing.answer
                     )
                     async with self._connection:
-                        while True:
-                            if not await self._claim(self._connection):
-                                await self._bell.wait(self._timing.hook_poll * random.uniform(0.9, 1.1))
+                        while await self._serve(self._connection):
                             failures = 0
+                    # Without hooks no connection is held.
+                    await self._bell.wait(self._timing.hook_look * random.uniform(0.9, 1.1))
                 except (psycopg.Error, PgorchError, OSError) as problem:
                     failures += 1
                     log.warning("the connection for hooks was lost: %s", str(problem).strip())
@@ -78,15 +83,26 @@ class Delivering:
                 task.cancel()
             await asyncio.gather(*self._under_way.values(), return_exceptions=True)
 
-    async def _claim(self, connection: AsyncConnection[Any]) -> bool:
-        """Takes what is due. Was there anything?"""
-        if self._finishing:
+    async def _serve(self, connection: AsyncConnection[Any]) -> bool:
+        """Delivers for a while. Are there hooks?"""
+        await self._tend(connection)
+        if not (self._under_way or await has_hooks(connection)):
             return False
+        end = time.monotonic() + _SERVE_SECONDS
+        while time.monotonic() < end:
+            if not await self._claim(connection):
+                await self._bell.wait(self._timing.hook_poll * random.uniform(0.9, 1.1))
+        return True
+
+    async def _tend(self, connection: AsyncConnection[Any]) -> None:
         if time.monotonic() >= self._tend_at:
             for bucket in self._buckets:
                 await tend_deliveries(connection, bucket)
             self._tend_at = time.monotonic() + _TEND_SECONDS * random.uniform(0.9, 1.1)
-        if not await has_hooks(connection):
+
+    async def _claim(self, connection: AsyncConnection[Any]) -> bool:
+        """Takes what is due. Was there anything?"""
+        if self._finishing:
             return False
         found = False
         random.shuffle(self._buckets)

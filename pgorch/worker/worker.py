@@ -79,15 +79,21 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         buckets = await self._introduce()
         transactions = Transactions(self._dsn)
-        self._working = Working(
+        working = self._working = Working(
             self._dsn, self._registry, slots=self._slots, buckets=buckets, transactions=transactions,
             timing=self._timing,
         )  # fmt: skip
         lease = Lease(self._dsn, self._listing(buckets), self._listeners(self._working), self._timing)
         stall = Stall(self._timing)
         delivering = Delivering(self._dsn, buckets, self._timing)
+
+        def look(bucket: int | None) -> None:
+            working.look(bucket)
+            if bucket is None:
+                delivering.look()
+
         beside = [
-            asyncio.create_task(Listening(self._dsn, self._working.look, self._timing).run()),
+            asyncio.create_task(Listening(self._dsn, look, self._timing).run()),
             asyncio.create_task(self._watch(lease)),
             asyncio.create_task(self._maintain()),
             asyncio.create_task(delivering.run()),

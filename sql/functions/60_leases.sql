@@ -28,7 +28,7 @@ comment on function pgorch.enlist_worker is
     'Tells the database of a worker: what it serves and until when it is believed alive. p_marker: key of an advisory lock that another session of the worker holds, or null.';
 
 create or replace function pgorch.beat(p_bucket integer, p_worker_id uuid, p_lease_seconds double precision)
-    returns table (alive boolean, work_waiting boolean, revoked bigint[])
+    returns table (alive boolean, work_waiting boolean, revoked bigint[], due_seconds double precision)
     language plpgsql
     set jit = off set enable_seqscan = off
     as $$
@@ -57,11 +57,12 @@ begin
         select array_agg(g.step_id) into revoked from gone g;
     end if;
     revoked := coalesce(revoked, '{}');
+    due_seconds := pgorch._next_due(p_bucket, v_now);
     return next;
 end
 $$;
 comment on function pgorch.beat is
-    'A worker''s heartbeat: renews its lease, frees what dead workers held, and tells whether work waits and which of its steps were cancelled.';
+    'A worker''s heartbeat: renews its lease, frees what dead workers held, and tells whether work waits, which of its steps were cancelled, and in how many seconds the next timer is due.';
 
 create or replace function pgorch._recover(p_bucket integer, p_worker_id uuid, p_now timestamptz) returns void
     language plpgsql
@@ -102,7 +103,7 @@ begin
       and not exists (select from pgorch._worker_leases l where l.bucket = p_bucket and l.worker_id = h.worker_id);
 
     for v_step in
-        select s.id, s.run_id, s.worker_id, s.node, s.attempt, s.started_at, s.visit
+        select s.id, s.run_id, s.worker_id, s.node, s.attempt, s.started_at, s.visit, case when s.kind <> 'task' then s.item end as item
         from (select l.worker_id from pgorch._worker_leases l where l.bucket = p_bucket and l.status = 'dead'
               union all select u.worker_id from unnest(v_unknown) u(worker_id)) d
         cross join lateral (
@@ -117,7 +118,8 @@ begin
         where s.bucket = p_bucket and s.id = v_step.id and s.worker_id = v_step.worker_id for update skip locked;
         continue when not found;
         v_run := pgorch._append(p_bucket, v_run, 'attempt_lost', p_now, p_node => v_step.node, p_attempt => v_step.attempt,
-            p_started_at => v_step.started_at, p_worker_id => v_step.worker_id, p_visit => v_step.visit);
+            p_started_at => v_step.started_at, p_worker_id => v_step.worker_id, p_visit => v_step.visit,
+            p_item => v_step.item);
         perform pgorch._give_back(p_bucket, array[v_step.id], p_now, 1, 0);
         perform pgorch._save_run(p_bucket, v_run, p_now);
     end loop;

@@ -70,6 +70,12 @@ end
 $$;
 comment on function pgorch._hook is 'The hook with this name or id, locked.';
 
+create or replace function pgorch._tell_deliverers() returns void
+    language sql volatile
+    -- On the workers' channel; no bucket has this name.
+    as $$ select pg_notify('pgorch_work', 'hooks') $$;
+comment on function pgorch._tell_deliverers is 'Workers look at the hooks at once, also those that knew of none.';
+
 create or replace function pgorch.create_hook(
     p_name text, p_url text, p_kinds text[], p_secret text, p_graph text default null, p_allow_private boolean default false,
     p_actor text default null) returns uuid
@@ -100,6 +106,8 @@ begin
         perform pgorch._raise('OR002', format('there is a hook %L already', p_name), 'Choose another name, or change that one by update_hook().');
     end if;
     insert into pgorch._hook_secrets (hook_id, secrets) values (v_id, array[p_secret]);
+    perform pgorch._audit(0, v_actor, 'create_hook', null, p_after => jsonb_build_object('hook', p_name, 'url', p_url, 'kinds', p_kinds, 'graph', p_graph, 'allow_private', p_allow_private));
+    perform pgorch._tell_deliverers();
     return v_id;
 end
 $$;
@@ -121,6 +129,7 @@ begin
     end if;
     update pgorch.hooks h set url = coalesce(p_url, h.url), kinds = coalesce(p_kinds::pgorch.event_kind[], h.kinds)
     where h.id = v_hook.id;
+    perform pgorch._audit(0, v_actor, 'update_hook', null, p_before => jsonb_build_object('hook', v_hook.name, 'url', v_hook.url, 'kinds', v_hook.kinds), p_after => jsonb_build_object('url', coalesce(p_url, v_hook.url), 'kinds', coalesce(p_kinds, v_hook.kinds::text[])));
     return v_hook.id;
 end
 $$;
@@ -142,6 +151,7 @@ begin
                        when p_secret = s.secrets[1] then s.secrets
                        else array[p_secret, s.secrets[1]] end
     where s.hook_id = v_hook.id;
+    perform pgorch._audit(0, v_actor, 'rotate_hook_secret', null, p_before => jsonb_build_object('hook', v_hook.name), p_after => jsonb_build_object('new', p_secret is not null));
     return v_hook.id;
 end
 $$;
@@ -159,6 +169,7 @@ declare
 begin
     update pgorch.hooks h set paused_at = v_now, paused_because = 'paused by ' || v_actor
     where h.id = v_hook.id and h.paused_at is null;
+    perform pgorch._audit(0, v_actor, 'pause_hook', null, p_before => jsonb_build_object('hook', v_hook.name));
     return v_hook.id;
 end
 $$;
@@ -173,6 +184,8 @@ declare
     v_hook constant pgorch.hooks := pgorch._hook(p_hook);
 begin
     update pgorch.hooks h set paused_at = null, paused_because = null where h.id = v_hook.id;
+    perform pgorch._audit(0, v_actor, 'resume_hook', null, p_before => jsonb_build_object('hook', v_hook.name, 'paused_because', v_hook.paused_because));
+    perform pgorch._tell_deliverers();
     return v_hook.id;
 end
 $$;
@@ -187,6 +200,7 @@ declare
     v_hook constant pgorch.hooks := pgorch._hook(p_hook);
 begin
     delete from pgorch.hooks h where h.id = v_hook.id;
+    perform pgorch._audit(0, v_actor, 'delete_hook', null, p_before => jsonb_build_object('hook', v_hook.name, 'url', v_hook.url, 'kinds', v_hook.kinds, 'graph', v_hook.graph));
     return v_hook.id;
 end
 $$;
@@ -208,6 +222,8 @@ begin
     end if;
     insert into pgorch.hook_deliveries (bucket, id, hook_id, kind, created_at, status, next_at)
     values (v_bucket, v_id, v_hook.id, 'test', v_now, 'pending', v_now);
+    perform pgorch._audit(0, v_actor, 'test_hook', null, p_before => jsonb_build_object('hook', v_hook.name));
+    perform pgorch._tell_deliverers();
     return v_id;
 end
 $$;

@@ -12,6 +12,8 @@ from tests.support.invariants import violations
 # Definitions last: runs refer to them.
 WRITTEN = (
     "history",
+    "votes",
+    "audit",
     "approvals",
     "timers",
     "signals",

@@ -462,6 +462,31 @@ def test_a_new_secret_is_random_and_taken(engine: Engine) -> None:
         hook(engine, f"h{number}", secret=secret)
 
 
+def test_the_audit_says_who_did_what_and_knows_no_secret(engine: Engine) -> None:
+    hook(engine, actor="ada")
+    for call in (
+        "update_hook('all', 'https://new.example', p_actor => 'ada')",
+        f"rotate_hook_secret('all', '{OTHER_SECRET}', 'ada')",
+        "pause_hook('all', 'ada')",
+        "resume_hook('all', 'ada')",
+        "test_hook('all', 'ada')",
+        "delete_hook('all', 'ada')",
+    ):
+        engine.value(f"select pgorch.{call}")
+    rows = engine.rows("select * from pgorch.audit order by id")
+    assert [row["action"] for row in rows] == [
+        "create_hook",
+        "update_hook",
+        "rotate_hook_secret",
+        "pause_hook",
+        "resume_hook",
+        "test_hook",
+        "delete_hook",
+    ]
+    assert {row["actor"] for row in rows} == {"ada"}
+    assert "whsec_" not in str(rows)
+
+
 def test_no_view_shows_a_secret(connection: psycopg.Connection[DictRow], engine: Engine) -> None:
     hook(engine)
     engine.start(chain("a"))

@@ -21,6 +21,8 @@ HOT_TABLES = frozenset(
         "steps",
         "history",
         "approvals",
+        "votes",
+        "audit",
         "timers",
         "signals",
         "_row_waits",
@@ -32,8 +34,8 @@ HOT_TABLES = frozenset(
         "hook_attempts",
     }
 )
-# Functions that change tables themselves, never on the path of a run.
-MAY_USE_DYNAMIC_SQL = frozenset({"maintain"})
+# Functions that change tables themselves, never on the path of a run, and what reads a table of the user.
+MAY_USE_DYNAMIC_SQL = frozenset({"maintain", "_matching_row"})
 
 VOLATILE = frozenset(
     {"clock_timestamp", "timeofday", "random", "gen_random_uuid", "uuidv7", "nextval", "pg_notify"}

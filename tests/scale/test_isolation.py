@@ -91,6 +91,7 @@ def use_everything(engine: Engine) -> None:
     engine.approve(run_id)
     engine.reject(engine.start("only_approval", bucket=MINE))
     assert engine.cancel(engine.start("only_approval", bucket=MINE)) == "cancelled"
+    answer_questions(engine)
     engine.run()
 
     due = engine.rows("select * from pgorch.claim_deliveries(%s, 100, 60)", MINE)
@@ -101,12 +102,37 @@ def use_everything(engine: Engine) -> None:
     value("select pgorch.tend_deliveries(%s)", MINE)
 
 
+def answer_questions(engine: Engine) -> None:
+    for function in ("_remind", "_expire_approval"):
+        run_id = engine.start("signed", bucket=MINE)
+        query = "select id from pgorch.approvals where bucket = %s and run_id = %s"
+        approval_id = engine.value(query, MINE, run_id)
+        engine.value("select pgorch.reassign(%s, '{user:ann,user:bob}')", approval_id)
+        engine.value("select pgorch.comment(%s, 'which one?')", approval_id)
+        engine.approve(run_id, actor="ann")
+        engine.value("select pgorch.approval_document(%s)", approval_id)
+        engine.value(
+            f"select pgorch.{function}(%s, pgorch._locked_run(%s), %s, pgorch.clock_now())",
+            MINE,
+            run_id,
+            approval_id,
+        )
+    engine.approve(engine.start("signed", bucket=MINE), actor="ann")
+
+
 def make_graphs(engine: Engine) -> None:
     engine.graph(chain("a b c d") | {"name": "plain"})
     engine.graph(definition([{"id": "ok", "type": "approval"}], name="only_approval"))
-    engine.value(
-        "select pgorch.create_hook('all', 'https://hooks.example', '{run_completed,approval_decided}',"
-        " pgorch.new_hook_secret())"
+    # create_hook() notes who made it in bucket 0, which is not there.
+    engine.connection.execute(
+        "insert into pgorch.hooks (id, name, url, kinds, allow_private, created_at, created_by)"
+        " values (pgorch.uuid7(), 'all', 'https://hooks.example', '{run_completed,approval_decided}',"
+        " false, now(), '')"
+    )
+    engine.graph(definition([{"id": "sign", "type": "approval"}], name="signed"))
+    engine.connection.execute(
+        "update pgorch.nodes set quorum = 2, deadline = '1 day', remind = '{\"seconds\": 9}'"
+        " where id = 'sign'"
     )
 
 
@@ -155,8 +181,8 @@ def test_the_document_of_a_run_touches_its_bucket_alone(
 
 
 CALLED = """
-    advance approve beat cancel claim_deliveries decide enlist_worker leave record_delivery reject
-    run_document run_events run_state start start_many tend_deliveries watch_run
+    advance approval_document approve beat cancel claim_deliveries comment decide enlist_worker leave reassign
+    record_delivery reject run_document run_events run_state start start_many tend_deliveries watch_run
 """
 WITHOUT_RUNS = """
     api_principal bucket_count bucket_of clock_now create_graph create_hook create_key delete_hook find_graph

@@ -47,10 +47,17 @@ class Step:
     state: Any
     message: str | None
     delay_seconds: float | None
+    role: str | None
+    item: int | None
+    heartbeat_seconds: float | None
 
     @property
     def argument(self) -> Any:
-        """What the tool is given: the rendered input, or the whole state if the node has no template."""
+        """What the tool is given: the rendered input, or the whole state if the node has no template.
+
+        What goes by name alone (undoing, items without a template) lies over the state."""
+        if self.role in ("undo", "loose item"):
+            return {**self.state, **self.input}
         return self.state if self.input is None else self.input
 
 
@@ -213,7 +220,7 @@ class Engine:
 
     def graph(self, graph: Mapping[str, Any]) -> str:
         """Creates the graph, and first the tools that it names; returns its id."""
-        named = {n["function"] for n in graph["nodes"] if n.get("type", "task") == "task"}
+        named = {n[k] for n in graph["nodes"] for k in ("function", "compensate") if k in n}
         self.register(*sorted(named - set(self._tools) - {"wait_for_approval"}))
         return str(self.value("select graph_id from pgorch.create_graph(%s)", Jsonb(dict(graph))))
 
@@ -281,7 +288,8 @@ class Engine:
                     return
             one_bucket = [s for s in at_hand if s.bucket == at_hand[0].bucket]
             chosen = choose(one_bucket) if choose else one_bucket[:batch]
-            at_hand = [s for s in at_hand if s not in chosen]
+            ids = {s.step_id for s in chosen}
+            at_hand = [s for s in at_hand if s.step_id not in ids]
             came = self.worker.advance([self._performed(s, tools or {}) for s in chosen], want=1000)
             at_hand += [s for s in came if s.kind in ("step", "quarantined")]
         raise AssertionError(f"not quiet after {calls} calls of advance()")
@@ -322,7 +330,7 @@ class Engine:
 
     def order(self, run_id: UUID) -> str:
         """The nodes in the order in which their visits ended, as "a b c"."""
-        ends = ("step_completed", "step_failed", "approval_decided")
+        ends = ("step_completed", "step_failed", "step_expired", "approval_decided")
         return " ".join(h["node"] for h in self.history(run_id) if h["kind"] in ends)
 
     def approvals(self, run_id: UUID) -> list[Row]:

@@ -9,6 +9,7 @@ from standardwebhooks import WebhookVerificationError
 
 from pgorch.worker.identity import Timing
 from tests.support.engine import definition
+from tests.support.proxy import sessions
 from tests.support.receiver import OTHER_SECRET, SECRET, Receiver, receiving
 from tests.worker.conftest import Place
 
@@ -154,6 +155,17 @@ async def test_the_connection_can_be_lost(place: Place, receiver: Receiver) -> N
         place.start(graph)
         await place.until(lambda: place.value(kill))
         await place.until(lambda count=count: statuses(place) == ["delivered"] * count)  # type: ignore[misc]
+
+
+async def test_without_hooks_no_connection_is_held_and_the_first_hook_is_seen_at_once(
+    place: Place, receiver: Receiver
+) -> None:
+    await place.work(timing=QUICK)
+    await place.until(lambda: sessions(place.connection, "listener"))
+    await place.until(lambda: not sessions(place.connection, "hooks"))
+    hook(place, receiver)
+    place.start(asking(place))
+    await place.until(lambda: statuses(place) == ["delivered"], seconds=10)
 
 
 async def test_no_log_has_a_secret_or_what_was_sent(
