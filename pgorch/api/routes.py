@@ -7,7 +7,7 @@ graph says which tools run, with whose rights.
 
 from typing import Any, Final
 
-from pgorch.api import answers, approvals, events, graphs, health, inventory, requests, runs, schedules
+from pgorch.api import answers, approvals, events, graphs, health, hooks, inventory, requests, runs, schedules
 from pgorch.api.access import Permission
 from pgorch.api.endpoint import Endpoint
 from pgorch.api.parameters import CURSOR, IDEMPOTENCY_KEY, LIMIT, PREFER, RUN_ID, WAIT
@@ -138,6 +138,30 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
              answers.TriggeredSchedule, "schedules", 201, body=requests.TriggerRequest, body_required=False,
              parameters=(schedules.NAME, IDEMPOTENCY_KEY), problems=(*_STARTS, "wrong-state"),
              permission=_OPERATE),
+    Endpoint("GET", "/v1/hooks", hooks.list_, "Addresses that are told of events", answers.HookList, "hooks",
+             permission=_ADMINISTER),
+    Endpoint("POST", "/v1/hooks", hooks.create, "Tell an address of events", answers.Hook, "hooks", 201,
+             body=requests.HookRequest, problems=("wrong-state",), permission=_ADMINISTER),
+    Endpoint("GET", "/v1/hooks/{hook}", hooks.show, "A hook", answers.Hook, "hooks",
+             parameters=(hooks.HOOK,), problems=("not-found",), permission=_ADMINISTER),
+    Endpoint("PATCH", "/v1/hooks/{hook}", hooks.update, "Change a hook", answers.Hook, "hooks",
+             body=requests.HookChange, parameters=(hooks.HOOK,), problems=("not-found",),
+             permission=_ADMINISTER),
+    Endpoint("DELETE", "/v1/hooks/{hook}", hooks.delete, "End a hook", answers.DeletedHook, "hooks",
+             parameters=(hooks.HOOK,), problems=("not-found",), permission=_ADMINISTER),
+    Endpoint("POST", "/v1/hooks/{hook}/secret", hooks.rotate, "Sign with a new secret, too, or end the old",
+             answers.Hook, "hooks", body=requests.HookSecret, body_required=False, parameters=(hooks.HOOK,),
+             problems=("not-found",), permission=_ADMINISTER),
+    Endpoint("POST", "/v1/hooks/{hook}/pause", hooks.pause, "Send nothing for now", answers.Hook, "hooks",
+             parameters=(hooks.HOOK,), problems=("not-found",), permission=_ADMINISTER),
+    Endpoint("POST", "/v1/hooks/{hook}/resume", hooks.resume, "Send again", answers.Hook, "hooks",
+             parameters=(hooks.HOOK,), problems=("not-found",), permission=_ADMINISTER),
+    Endpoint("POST", "/v1/hooks/{hook}/test", hooks.test, "Send a message of the type test",
+             answers.TestedHook, "hooks", 202, parameters=(hooks.HOOK,), problems=_DECIDES,
+             permission=_ADMINISTER),
+    Endpoint("GET", "/v1/hooks/{hook}/deliveries", hooks.deliveries, "Its deliveries, newest first",
+             answers.DeliveryPage, "hooks", parameters=(hooks.HOOK, hooks.STATUS, LIMIT, CURSOR),
+             problems=("not-found",), permission=_ADMINISTER),
     # The process.
     Endpoint("GET", "/livez", health.live, "Does this process answer?", answers.Health, "process",
              needs_database=False, permission=_PUBLIC),

@@ -32,6 +32,8 @@ HOT_TABLES = frozenset(
         "_writes",
         "_limit_state",
         "_key_changes",
+        "hook_deliveries",
+        "hook_attempts",
     }
 )
 # Functions that change tables themselves, never on the path of a run, and what reads a table of the user.

@@ -1,5 +1,6 @@
 """A call for one bucket touches that bucket alone."""
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -95,6 +96,13 @@ def use_everything(engine: Engine) -> None:
     use_schedules(engine)
     engine.run()
 
+    due = engine.rows("select * from pgorch.claim_deliveries(%s, 100, 60)", MINE)
+    assert {json.loads(d["body"])["type"] for d in due} == {"run_completed", "approval_decided"}
+    recorded = "select pgorch.record_delivery(%s, %s, %s, %s, null)"
+    assert value(recorded, MINE, due[0]["id"], due[0]["attempt"], 204) == "delivered"
+    assert value(recorded, MINE, due[1]["id"], due[1]["attempt"], 500) == "pending"
+    value("select pgorch.tend_deliveries(%s)", MINE)
+
 
 def answer_questions(engine: Engine) -> None:
     for function in ("_remind", "_expire_approval"):
@@ -138,6 +146,12 @@ def make_graphs(engine: Engine) -> None:
         "remind": {"after": "9 seconds"},
     }
     engine.graph(definition([sign], name="signed"))
+    # create_hook() notes who made it in bucket 0, which is not there.
+    engine.connection.execute(
+        "insert into pgorch.hooks (id, name, url, kinds, allow_private, created_at, created_by)"
+        " values (pgorch.uuid7(), 'all', 'https://hooks.example', '{run_completed,approval_decided}',"
+        " false, now(), '')"
+    )
 
 
 def test_no_call_for_one_bucket_touches_another(
@@ -185,14 +199,15 @@ def test_the_document_of_a_run_touches_its_bucket_alone(
 
 
 CALLED = """
-    advance approval_document approve beat cancel comment decide enlist_worker fire_schedule leave
-    reassign reject run_document run_events run_state schedule_document start start_many trigger_schedule
-    watch_run
+    advance approval_document approve beat cancel claim_deliveries comment decide enlist_worker
+    fire_schedule leave reassign record_delivery reject run_document run_events run_state
+    schedule_document start start_many tend_deliveries trigger_schedule watch_run
 """
 WITHOUT_RUNS = """
-    api_principal bucket_count bucket_of clock_now create_graph create_key create_schedule delete_graph
-    delete_schedule due_schedules fail_schedule find_graph maintain new_run_id pause_schedule
-    register_tools resume_schedule revoke_key set_clock uuid7 validate_graph
+    api_principal bucket_count bucket_of clock_now create_graph create_hook create_key create_schedule
+    delete_graph delete_hook delete_schedule due_schedules fail_schedule find_graph maintain
+    new_hook_secret new_run_id pause_hook pause_schedule register_tools resume_hook resume_schedule
+    revoke_key rotate_hook_secret set_clock test_hook update_hook uuid7 validate_graph
 """
 
 
