@@ -51,7 +51,9 @@ class DecisionRequest(Body):
     """Decides an approval."""
 
     decision: Literal["approved", "rejected"]
-    data: Json | None = Field(None, description="What conditions read as $decision.<field>.")
+    data: Json | None = Field(
+        None, description="What the form asks for, and what conditions read as $decision.<field>."
+    )
     comment: str | None = Field(None, max_length=10_000)
 
 
@@ -59,6 +61,21 @@ class RunDecisionRequest(DecisionRequest):
     """Decides an open approval of a run."""
 
     approval_id: Id | None = Field(None, description="Which one, if the run waits for several.")
+
+
+class ReassignRequest(Body):
+    """Says anew who may decide an approval."""
+
+    assignees: list[str] = Field(
+        min_length=1, max_length=100, description='"user:NAME" and "role:NAME", instead of those before.'
+    )
+    comment: str | None = Field(None, max_length=10_000)
+
+
+class CommentRequest(Body):
+    """Adds a comment to an approval."""
+
+    comment: str = Field(min_length=1, max_length=10_000)
 
 
 class CancelRequest(Body):
@@ -78,6 +95,7 @@ class ScheduleRequest(Body):
     input: Json | None = Field(None, description="Input of its runs; ${$.due} and ${$.name} are filled in.")
     queue: str | None = Field(None, min_length=1, max_length=100)
     priority: int = Field(0, ge=-1000, le=1000, description="Higher runs first.")
+    labels: dict[str, str] | None = Field(None, description="Labels of its runs, beside its name.")
     overlap: Overlap = Field("skip", description="When it is due while a run of it has not ended.")
     catch_up: Literal["one", "all", "none"] = Field(
         "one", description="Of due times that passed while no worker was there; one is the last of them."

@@ -33,8 +33,24 @@ select pgorch.start_many(
 DECIDE: Final[LiteralString] = """
 select pgorch.decide(
     p_run_id => %(run_id)s::uuid, p_decision => %(decision)s::text, p_data => %(data)s::jsonb,
-    p_comment => %(comment)s::text, p_approval_id => %(approval_id)s::uuid, p_actor => %(actor)s::text)
+    p_comment => %(comment)s::text, p_approval_id => %(approval_id)s::uuid, p_actor => %(actor)s::text,
+    p_roles => %(roles)s::text[])
 """
+
+REASSIGN: Final[LiteralString] = """
+select pgorch.reassign(
+    p_approval_id => %(approval_id)s::uuid, p_assignees => %(assignees)s::text[],
+    p_comment => %(comment)s::text, p_actor => %(actor)s::text, p_roles => %(roles)s::text[])
+"""
+
+COMMENT: Final[LiteralString] = """
+select pgorch.comment(
+    p_approval_id => %(approval_id)s::uuid, p_comment => %(comment)s::text, p_actor => %(actor)s::text)
+"""
+
+APPROVAL_DOCUMENT: Final[LiteralString] = (
+    "select pgorch.approval_document(p_approval_id => %(approval_id)s::uuid)"
+)
 
 CANCEL: Final[LiteralString] = """
 select pgorch.cancel(p_run_id => %(run_id)s::uuid, p_reason => %(reason)s::text, p_actor => %(actor)s::text)
@@ -59,9 +75,9 @@ CREATE_SCHEDULE: Final[LiteralString] = """
 select pgorch.create_schedule(
     p_name => %(name)s::text, p_graph => %(graph)s::text, p_cron => %(cron)s::text,
     p_time_zone => %(time_zone)s::text, p_input => %(input)s::jsonb, p_queue => %(queue)s::text,
-    p_priority => %(priority)s::integer, p_overlap => %(overlap)s::text, p_catch_up => %(catch_up)s::text,
-    p_catch_up_window => %(catch_up_window)s::interval, p_paused => %(paused)s::boolean,
-    p_actor => %(actor)s::text)
+    p_priority => %(priority)s::integer, p_labels => %(labels)s::jsonb, p_overlap => %(overlap)s::text,
+    p_catch_up => %(catch_up)s::text, p_catch_up_window => %(catch_up_window)s::interval,
+    p_paused => %(paused)s::boolean, p_actor => %(actor)s::text)
 """
 
 PAUSE_SCHEDULE: Final[LiteralString] = """

@@ -104,25 +104,6 @@ comment on column pgorch.run_history.error is 'What went wrong.';
 comment on column pgorch.run_history.actor is 'Who decided or cancelled.';
 comment on column pgorch.run_history.worker_id is 'Worker that ran the step.';
 
-create or replace view pgorch.waiting_approvals as
-select a.bucket, a.id as approval_id, a.run_id, g.name as graph, a.node, a.title, a.show, a.requested_at,
-       pgorch.clock_now() - a.requested_at as waiting_for, r.initiator
-from pgorch.approvals a
-join pgorch.runs r on r.bucket = a.bucket and r.id = a.run_id
-join pgorch.graphs g on g.id = a.graph_id
-where a.status = 'open';
-comment on view pgorch.waiting_approvals is 'Approvals that nobody has decided yet.';
-comment on column pgorch.waiting_approvals.bucket is 'Bucket of the run.';
-comment on column pgorch.waiting_approvals.approval_id is 'Id of the approval: decide(run, decision, p_approval_id => ...).';
-comment on column pgorch.waiting_approvals.run_id is 'Run that waits.';
-comment on column pgorch.waiting_approvals.graph is 'Name of its graph.';
-comment on column pgorch.waiting_approvals.node is 'Node that asks.';
-comment on column pgorch.waiting_approvals.title is 'The question.';
-comment on column pgorch.waiting_approvals.show is 'What to look at when deciding.';
-comment on column pgorch.waiting_approvals.requested_at is 'Since when it waits.';
-comment on column pgorch.waiting_approvals.waiting_for is 'For how long it has been waiting.';
-comment on column pgorch.waiting_approvals.initiator is 'Who started the run.';
-
 create or replace view pgorch.worker_list as
 select l.bucket, l.worker_id, l.name,
        case when l.status <> 'dead' and l.expires_at < pgorch.clock_now() then 'lost' else l.status end as status,

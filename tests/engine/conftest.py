@@ -13,6 +13,8 @@ from tests.support.invariants import violations
 WRITTEN = (
     "schedules",
     "history",
+    "votes",
+    "audit",
     "approvals",
     "timers",
     "signals",

@@ -21,6 +21,8 @@ HOT_TABLES = frozenset(
         "steps",
         "history",
         "approvals",
+        "votes",
+        "audit",
         "timers",
         "signals",
         "_row_waits",

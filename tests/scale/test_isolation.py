@@ -91,13 +91,16 @@ def use_everything(engine: Engine) -> None:
     engine.approve(run_id)
     engine.reject(engine.start("only_approval", bucket=MINE))
     assert engine.cancel(engine.start("only_approval", bucket=MINE)) == "cancelled"
+    answer_questions(engine)
     use_schedules(engine)
     engine.run()
 
 
 def use_schedules(engine: Engine) -> None:
     engine.value(
-        "select pgorch.create_schedule('s', 'only_approval', '0 2 * * *', p_overlap => 'cancel_other')"
+        "select pgorch.create_schedule('s', 'only_approval', '0 2 * * *', p_overlap => 'cancel_other',"
+        " p_bucket => %s)",
+        MINE,
     )
     first = engine.value("select pgorch.trigger_schedule('s', p_bucket => %s)", MINE)
     (due,) = engine.rows("select d.turn, d.until from pgorch.due_schedules() d")
@@ -106,11 +109,36 @@ def use_schedules(engine: Engine) -> None:
     assert engine.value(fire, due["turn"], times, MINE) == "started"
     assert engine.status(first) == "cancelled"
     assert engine.value("select pgorch.schedule_document('s')")["last_status"] == "awaiting_approval"
+    for verb in ("pause", "resume", "delete"):
+        engine.value(f"select pgorch.{verb}_schedule('s', p_bucket => %s)", MINE)
+
+
+def answer_questions(engine: Engine) -> None:
+    for function in ("_remind", "_expire_approval"):
+        run_id = engine.start("signed", bucket=MINE)
+        query = "select id from pgorch.approvals where bucket = %s and run_id = %s"
+        approval_id = engine.value(query, MINE, run_id)
+        engine.value("select pgorch.reassign(%s, '{user:ann,user:bob}')", approval_id)
+        engine.value("select pgorch.comment(%s, 'which one?')", approval_id)
+        engine.approve(run_id, actor="ann")
+        engine.value("select pgorch.approval_document(%s)", approval_id)
+        engine.value(
+            f"select pgorch.{function}(%s, pgorch._locked_run(%s), %s, pgorch.clock_now())",
+            MINE,
+            run_id,
+            approval_id,
+        )
+    engine.approve(engine.start("signed", bucket=MINE), actor="ann")
 
 
 def make_graphs(engine: Engine) -> None:
     engine.graph(chain("a b c d") | {"name": "plain"})
     engine.graph(definition([{"id": "ok", "type": "approval"}], name="only_approval"))
+    engine.graph(definition([{"id": "sign", "type": "approval"}], name="signed"))
+    engine.connection.execute(
+        "update pgorch.nodes set quorum = 2, deadline = '1 day', remind = '{\"seconds\": 9}'"
+        " where id = 'sign'"
+    )
 
 
 def test_no_call_for_one_bucket_touches_another(
@@ -158,13 +186,13 @@ def test_the_document_of_a_run_touches_its_bucket_alone(
 
 
 CALLED = """
-    advance approve beat cancel decide enlist_worker fire_schedule leave reject run_document run_events
-    run_state schedule_document start start_many trigger_schedule watch_run
+    advance approval_document approve beat cancel comment create_schedule decide delete_schedule enlist_worker
+    fire_schedule leave pause_schedule reassign reject resume_schedule run_document run_events run_state
+    schedule_document start start_many trigger_schedule watch_run
 """
 WITHOUT_RUNS = """
-    api_principal bucket_count bucket_of clock_now create_graph create_key create_schedule delete_schedule
-    due_schedules fail_schedule find_graph maintain new_run_id pause_schedule register_tools resume_schedule
-    revoke_key set_clock uuid7 validate_graph
+    api_principal bucket_count bucket_of clock_now create_graph create_key due_schedules fail_schedule
+    find_graph maintain new_run_id register_tools revoke_key set_clock uuid7 validate_graph
 """
 
 

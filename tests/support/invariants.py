@@ -8,7 +8,7 @@ from typing import Any
 from psycopg import Connection
 from psycopg.rows import DictRow
 
-ENDS = "('step_completed', 'step_failed', 'approval_decided')"
+ENDS = "('step_completed', 'step_failed', 'step_expired', 'approval_decided')"
 RUN_ENDS = "('run_completed', 'run_failed', 'run_cancelled')"
 
 INVARIANTS: dict[str, str] = {
@@ -100,8 +100,16 @@ INVARIANTS: dict[str, str] = {
             select r.input || coalesce(jsonb_object_agg(w.key, w.value order by h.seq), '{}') as state
             from pgorch.history h
             join pgorch.nodes n on n.graph_id = r.graph_id and n.id = h.node
+            cross join lateral (
+                select coalesce(jsonb_object_agg(f.key, f.value), '{}') as named
+                from jsonb_each(case when n.form is not null then h.output -> 'data' end) f
+                where f.key in (select jsonb_object_keys(n.form -> 'properties'))) d
             cross join lateral jsonb_each(
-                case when n.into_key is not null then jsonb_build_object(n.into_key, h.output)
+                case when n.form is not null and h.output ->> 'decision' = 'rejected' then '{}'
+                     when n.form is not null
+                     then case when n.into_key is null then d.named
+                               else jsonb_build_object(n.into_key, d.named) end
+                     when n.into_key is not null then jsonb_build_object(n.into_key, h.output)
                      when n.type <> 'approval' and jsonb_typeof(h.output) = 'object' then h.output
                      else '{}' end) w
             where h.bucket = r.bucket and h.run_id = r.id
@@ -141,6 +149,7 @@ INVARIANTS: dict[str, str] = {
                      lag(case when h.error is not null then 'error'
                               when h.kind = 'approval_decided' and h.output ->> 'decision' = 'rejected'
                               then 'rejected'
+                              when h.kind = 'step_expired' then 'expired'
                               else 'success' end) over w as outcome
               from pgorch.history h
               join pgorch.runs r on r.bucket = h.bucket and r.id = h.run_id
