@@ -165,5 +165,5 @@ def _tell(name: str, *, paused: bool, changed: bool, as_json: bool) -> None:
     if as_json:
         print_json({"name": name, "paused": paused, "changed": changed})
     else:
-        word = "paused" if paused else "resumed"
-        typer.echo(f"{word}: {name}" if changed else f"{name} was {'' if paused else 'not '}paused already")
+        done, before = ("paused", "paused already") if paused else ("resumed", "not paused")
+        typer.echo(f"{done}: {name}" if changed else f"{name} was {before}")

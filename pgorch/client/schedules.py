@@ -45,8 +45,8 @@ class Schedule:
     def from_document(cls, document: Mapping[str, Any]) -> "Schedule":
         """The schedule that `pgorch.schedule_document` described."""
         as_told = (
-            "name", "graph", "cron", "time_zone", "input", "queue", "priority", "labels", "overlap", "catch_up",
-            "catch_up_window", "paused", "last_status", "last_error", "firings",
+            "name", "graph", "cron", "time_zone", "input", "queue", "priority", "labels", "overlap",
+            "catch_up", "catch_up_window", "paused", "last_status", "last_error", "firings",
         )  # fmt: skip
         return cls(
             **{name: document[name] for name in as_told},

@@ -247,7 +247,7 @@ begin
     v_unfinished := pgorch._unfinished_runs(p_name);
     if v_unfinished <> '{}' and v_overlap in ('skip', 'buffer_one') then
         perform pgorch._raise('OR002', format('the schedule %s starts no run beside another, and its run %s has not ended', p_name, v_unfinished[1]),
-            'Wait for it, or say what is to become of it: p_overlap => allow or cancel_other.');
+            'Wait for it, or trigger it with the overlap allow or cancel_other.');
     end if;
     v_run_id := pgorch._start_of_schedule(v_bucket, v_schedule, v_now, v_overlap, v_key, v_actor);
     perform pgorch._log_firing(p_name, v_now, v_now, 'triggered', v_run_id, v_actor);

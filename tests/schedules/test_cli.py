@@ -58,7 +58,7 @@ def test_a_schedule_from_its_creation_to_its_end(cli: Cli, place: Place) -> None
         ),
         (["create", "x", "repart", "* * * * *"], "there is no graph", '"report"'),
         (["show", "nightl"], "there is no schedule", '"nightly"'),
-        (["trigger", "nightly"], "its run", "--overlap allow"),
+        (["trigger", "nightly"], "its run", "overlap allow or cancel_other"),
     ],
 )
 def test_a_refusal_says_what_and_why_and_what_next(
