@@ -135,6 +135,16 @@ async def advance(
         return await found.fetchall()
 
 
+def advance_sync(
+    connection: Connection[Any], bucket: int, worker_id: UUID, results: Sequence[Result], want: int
+) -> list[Advanced]:
+    """Like `advance`, with a look, for who performs steps one by one. Raises psycopg.Error."""
+    with connection.cursor(row_factory=args_row(Advanced)) as found:
+        for name in ("jsonb", "uuid"):
+            found.adapters.register_loader(name, TextLoader)
+        return found.execute(_ADVANCE_ALL, _arguments(bucket, worker_id, results, want, Look())).fetchall()
+
+
 def record(connection: Connection[Any], worker_id: UUID, result: Result) -> str | None:
     """Hands in one result in the transaction that is open on `connection`. Why it was refused, or None."""
     connection.execute(_SHORT_IDLE)

@@ -30,6 +30,9 @@ WRITTEN = (
     "_reach",
     "graphs",
     "tools",
+    "limits",
+    "_limit_state",
+    "_key_changes",
 )
 
 

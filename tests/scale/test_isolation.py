@@ -134,11 +134,14 @@ def answer_questions(engine: Engine) -> None:
 def make_graphs(engine: Engine) -> None:
     engine.graph(chain("a b c d") | {"name": "plain"})
     engine.graph(definition([{"id": "ok", "type": "approval"}], name="only_approval"))
-    engine.graph(definition([{"id": "sign", "type": "approval"}], name="signed"))
-    engine.connection.execute(
-        "update pgorch.nodes set quorum = 2, deadline = '1 day', remind = '{\"seconds\": 9}'"
-        " where id = 'sign'"
-    )
+    sign = {
+        "id": "sign",
+        "type": "approval",
+        "quorum": 2,
+        "deadline": "1 day",
+        "remind": {"after": "9 seconds"},
+    }
+    engine.graph(definition([sign], name="signed"))
 
 
 def test_no_call_for_one_bucket_touches_another(
