@@ -46,7 +46,9 @@ TIME_OF_THE_TRANSACTION = frozenset({"now", "statement_timestamp", "transaction_
 SESSION_INPUT = frozenset({"current_setting", "set_config"})
 LEVELS = (ast.SelectStmt, ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt)
 MODIFYING = LEVELS[1:]
-STATEMENT_WORDS = frozenset({"select", "insert", "update", "delete", "merge", "with", "values", "create"})
+STATEMENT_WORDS = frozenset(
+    {"select", "insert", "update", "delete", "merge", "with", "values", "create", "lock"}
+)
 
 
 @dataclass(frozen=True)
