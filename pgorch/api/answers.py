@@ -278,6 +278,7 @@ class ScheduleSummary(BaseModel):
     time_zone: str
     queue: str | None
     priority: int
+    labels: dict[str, str] | None
     overlap: Literal["skip", "buffer_one", "cancel_other", "allow"]
     catch_up: Literal["one", "all", "none"]
     catch_up_window: str

@@ -95,6 +95,7 @@ class ScheduleRequest(Body):
     input: Json | None = Field(None, description="Input of its runs; ${$.due} and ${$.name} are filled in.")
     queue: str | None = Field(None, min_length=1, max_length=100)
     priority: int = Field(0, ge=-1000, le=1000, description="Higher runs first.")
+    labels: dict[str, str] | None = Field(None, description="Labels of its runs, beside its name.")
     overlap: Overlap = Field("skip", description="When it is due while a run of it has not ended.")
     catch_up: Literal["one", "all", "none"] = Field(
         "one", description="Of due times that passed while no worker was there; one is the last of them."

@@ -80,9 +80,9 @@ CREATE_SCHEDULE: Final[LiteralString] = """
 select pgorch.create_schedule(
     p_name => %(name)s::text, p_graph => %(graph)s::text, p_cron => %(cron)s::text,
     p_time_zone => %(time_zone)s::text, p_input => %(input)s::jsonb, p_queue => %(queue)s::text,
-    p_priority => %(priority)s::integer, p_overlap => %(overlap)s::text, p_catch_up => %(catch_up)s::text,
-    p_catch_up_window => %(catch_up_window)s::interval, p_paused => %(paused)s::boolean,
-    p_actor => %(actor)s::text)
+    p_priority => %(priority)s::integer, p_labels => %(labels)s::jsonb, p_overlap => %(overlap)s::text,
+    p_catch_up => %(catch_up)s::text, p_catch_up_window => %(catch_up_window)s::interval,
+    p_paused => %(paused)s::boolean, p_actor => %(actor)s::text)
 """
 
 PAUSE_SCHEDULE: Final[LiteralString] = """

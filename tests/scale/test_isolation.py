@@ -104,6 +104,23 @@ def use_everything(engine: Engine) -> None:
     value("select pgorch.tend_deliveries(%s)", MINE)
 
 
+def use_schedules(engine: Engine) -> None:
+    engine.value(
+        "select pgorch.create_schedule('s', 'only_approval', '0 2 * * *', p_overlap => 'cancel_other',"
+        " p_bucket => %s)",
+        MINE,
+    )
+    first = engine.value("select pgorch.trigger_schedule('s', p_bucket => %s)", MINE)
+    (due,) = engine.rows("select d.turn, d.until from pgorch.due_schedules() d")
+    times = [due["until"], due["until"] + timedelta(days=1)]
+    fire = "select pgorch.fire_schedule('s', %s, %s, p_bucket => %s)"
+    assert engine.value(fire, due["turn"], times, MINE) == "started"
+    assert engine.status(first) == "cancelled"
+    assert engine.value("select pgorch.schedule_document('s')")["last_status"] == "awaiting_approval"
+    for verb in ("pause", "resume", "delete"):
+        engine.value(f"select pgorch.{verb}_schedule('s', p_bucket => %s)", MINE)
+
+
 def answer_questions(engine: Engine) -> None:
     for function in ("_remind", "_expire_approval"):
         run_id = engine.start("signed", bucket=MINE)
@@ -120,19 +137,6 @@ def answer_questions(engine: Engine) -> None:
             approval_id,
         )
     engine.approve(engine.start("signed", bucket=MINE), actor="ann")
-
-
-def use_schedules(engine: Engine) -> None:
-    engine.value(
-        "select pgorch.create_schedule('s', 'only_approval', '0 2 * * *', p_overlap => 'cancel_other')"
-    )
-    first = engine.value("select pgorch.trigger_schedule('s', p_bucket => %s)", MINE)
-    (due,) = engine.rows("select d.turn, d.until from pgorch.due_schedules() d")
-    times = [due["until"], due["until"] + timedelta(days=1)]
-    fire = "select pgorch.fire_schedule('s', %s, %s, p_bucket => %s)"
-    assert engine.value(fire, due["turn"], times, MINE) == "started"
-    assert engine.status(first) == "cancelled"
-    assert engine.value("select pgorch.schedule_document('s')")["last_status"] == "awaiting_approval"
 
 
 def make_graphs(engine: Engine) -> None:
@@ -199,9 +203,10 @@ def test_the_document_of_a_run_touches_its_bucket_alone(
 
 
 CALLED = """
-    advance approval_document approve beat cancel claim_deliveries comment decide enlist_worker
-    fire_schedule leave reassign record_delivery reject run_document run_events run_state
-    schedule_document start start_many tend_deliveries trigger_schedule watch_run
+    advance approval_document approve beat cancel claim_deliveries comment create_schedule decide
+    delete_schedule enlist_worker fire_schedule leave pause_schedule reassign record_delivery reject
+    resume_schedule run_document run_events run_state schedule_document start start_many tend_deliveries
+    trigger_schedule watch_run
 """
 WITHOUT_RUNS = """
     api_principal bucket_count bucket_of clock_now create_graph create_hook create_key create_schedule
