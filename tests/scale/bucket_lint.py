@@ -31,7 +31,7 @@ HOT_TABLES = frozenset(
     }
 )
 # Functions that change tables themselves, never on the path of a run.
-MAY_USE_DYNAMIC_SQL = frozenset({"maintain"})
+MAY_USE_DYNAMIC_SQL = frozenset({"_make_history", "_drop_history"})
 
 VOLATILE = frozenset(
     {"clock_timestamp", "timeofday", "random", "gen_random_uuid", "uuidv7", "nextval", "pg_notify"}
