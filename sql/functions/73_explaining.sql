@@ -34,9 +34,9 @@ $$;
 comment on function pgorch._values_found(jsonpath, jsonb, jsonb, jsonb) is
     'What the paths of a condition find, by path; a path that finds nothing is left out, one that finds several gives a list.';
 
--- A column is called `finds`: in PL/pgSQL `found` is a variable of its own.
+-- Two columns have other names than those that are shown: in PL/pgSQL `found` is a variable of its own, and `limit` a word.
 create or replace function pgorch._explained(p_graph_id uuid, p_node text, p_outcome text, p_state jsonb, p_vars jsonb, p_counts jsonb)
-    returns table (ord integer, target text, on_outcome text, condition text, "limit" integer, used integer, finds jsonb,
+    returns table (ord integer, target text, on_outcome text, condition text, most integer, used integer, finds jsonb,
                    holds boolean, taken boolean, why text)
     language plpgsql stable
     as $$
@@ -67,7 +67,7 @@ begin
         target := v_edge.target;
         on_outcome := v_edge.on_outcome;
         condition := coalesce(v_edge.condition::text, v_edge.contains::text);
-        "limit" := v_edge.max_traversals;
+        most := v_edge.max_traversals;
         used := case when v_edge.max_traversals is not null then coalesce((p_counts ->> v_edge.ord::text)::integer, 0) end;
         finds := null;
         holds := null;
@@ -84,7 +84,7 @@ begin
         end if;
         taken := v_edge.rank = any (v_ranks) and coalesce(v_problem ->> 'type' <> 'ConditionUnknown', true);
         why := case
-            when used >= "limit" then format('its limit of %s is used up', "limit")
+            when used >= most then format('its limit of %s is used up', most)
             when v_stopped is not null then format('it is not looked at: the condition of edge %s cannot be decided', v_stopped)
             when taken and not v_conditional then 'no edge for this outcome has a condition: all are taken'
             when taken and condition is null and v_node.branch_all then 'it has no condition, and the node takes all edges that hold'
@@ -95,7 +95,7 @@ begin
             when not holds and finds = '{}' then 'its condition does not hold: nothing is where it looks'
             when not holds then 'its condition does not hold'
             else 'it would be taken, but the condition of another edge cannot be decided' end;
-        if v_unknown is not null and v_first is null and v_stopped is null and coalesce(used < "limit", true) then
+        if v_unknown is not null and v_first is null and v_stopped is null and coalesce(used < most, true) then
             v_stopped := ord;
         elsif taken and v_conditional and not v_node.branch_all then
             v_first := coalesce(v_first, ord);

@@ -136,4 +136,4 @@ begin
     return v_forgotten;
 end
 $$;
-comment on function pgorch._forget() is 'One batch of letting go: how many runs it was about. Zero: there is no more to do.';
+comment on function pgorch._forget() is 'One batch of letting go: how many runs and histories went. Zero: there is no more to do.';

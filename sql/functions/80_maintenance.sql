@@ -47,4 +47,4 @@ end
 $$;
 comment on function pgorch.maintain is
     'Makes the partitions of the history for the coming weeks, and lets go of finished runs that are older than retention() says: one batch. '
-    'Returns of how many runs; call it again until that is 0. Called by migrate and, every hour, by workers.';
+    'Returns how many went; call it again until that is 0. Called by migrate and, every hour, by workers.';

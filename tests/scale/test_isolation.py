@@ -87,6 +87,12 @@ def use_everything(engine: Engine) -> None:
     value("select pgorch.run_state(%s)", run_id)
     engine.rows("select * from pgorch.run_events(%s, 0, 10)", run_id)
     engine.rows("select * from pgorch.watch_run(%s, 60)", run_id)
+    value("select pgorch.state_at(%s, 1)", run_id)
+    engine.rows("select * from pgorch.diff_states(%s, 0, 1)", run_id)
+    assert engine.rows("select * from pgorch.explain(%s, 'a')", run_id)
+    assert engine.rows("select * from pgorch.explain(%s, 'ok')", run_id)
+    value("select pgorch.export_run(%s)", run_id)
+    value("select pgorch.set_labels(%s, %s)", run_id, Jsonb({"customer": "42"}))
     engine.approve(run_id)
     engine.reject(engine.start("only_approval", bucket=MINE))
     assert engine.cancel(engine.start("only_approval", bucket=MINE)) == "cancelled"
@@ -140,15 +146,16 @@ def test_the_document_of_a_run_touches_its_bucket_alone(
         # over servers that is routed; PostgreSQL locks the partitions before it knows the row.
         hold_other_buckets(locker, MINE, HOT_TABLES - {"_worker_leases"})
         assert engine.value("select pgorch.run_document(%s)", run_id)["status"] == "running"
+        assert len(engine.rows("select * from pgorch.timeline(%s)", run_id)) == 2
 
 
 CALLED = """
-    advance approve beat cancel decide enlist_worker leave reject run_document run_events run_state start
-    start_many watch_run
+    advance approve beat cancel decide diff_states enlist_worker explain export_run leave reject run_document
+    run_events run_state set_labels start start_many state_at timeline watch_run
 """
 WITHOUT_RUNS = """
-    bucket_count bucket_of clock_now create_graph find_graph maintain new_run_id register_tools set_clock
-    uuid7 validate_graph
+    bucket_count bucket_of clock_now create_graph explain_graph find_graph maintain new_run_id register_tools
+    retention set_clock set_retention uuid7 validate_graph
 """
 
 
