@@ -56,6 +56,16 @@ $$;
 comment on function pgorch._raise(text, text, text, text) is
     'OR001 lease lost, OR002 wrong state, OR003 not found, OR004 invalid graph, OR005 idempotency conflict, OR006 invalid value, OR007 not allowed.';
 
+create or replace function pgorch._may_speak_for_others() returns boolean
+    language plpgsql stable
+    as $$
+begin
+    -- That is the right of the schema's owner (the API connects as such) and of pgorch_api.
+    return pg_has_role(session_user, (select n.nspowner from pg_namespace n where n.nspname = 'pgorch'), 'member')
+        or exists (select from pg_roles r where r.rolname = 'pgorch_api' and pg_has_role(session_user, r.oid, 'member'));
+end
+$$;
+
 create or replace function pgorch._actor(p_actor text) returns text
     language plpgsql stable
     as $$
@@ -63,9 +73,7 @@ begin
     if p_actor is null or p_actor = session_user then
         return session_user;
     end if;
-    -- Speaking for somebody else is the right of the schema's owner (the API connects as such) and of pgorch_api.
-    if pg_has_role(session_user, (select n.nspowner from pg_namespace n where n.nspname = 'pgorch'), 'member')
-       or exists (select from pg_roles r where r.rolname = 'pgorch_api' and pg_has_role(session_user, r.oid, 'member')) then
+    if pgorch._may_speak_for_others() then
         return p_actor;
     end if;
     perform pgorch._raise('OR007', format('%s may not act as %s', session_user, p_actor),

@@ -16,6 +16,29 @@ create or replace function pgorch._written(p_into_key text, p_output jsonb) retu
     $$;
 comment on function pgorch._written(text, jsonb) is 'What an output writes into the state.';
 
+create or replace function pgorch._form_values(p_form jsonb, p_data jsonb) returns jsonb
+    language sql immutable
+    as $$
+    select coalesce(jsonb_object_agg(d.key, d.value), '{}')
+    from jsonb_each(p_data) d where p_form -> 'properties' ? d.key
+    $$;
+comment on function pgorch._form_values(jsonb, jsonb) is 'Of the data of a decision the properties that its form names.';
+
+create or replace function pgorch._written_by_decision(p_node pgorch.nodes, p_outcome text, p_output jsonb) returns jsonb
+    language plpgsql immutable
+    as $$
+begin
+    return case
+        -- Without a form no property is named, so what was decided reaches the state only under the key that it asks for.
+        when p_node.form is null and p_node.into_key is not null and p_outcome in ('success', 'rejected')
+        then pgorch._written(p_node.into_key, p_output)
+        when p_node.form is not null and p_outcome = 'success'
+        then pgorch._written(p_node.into_key, pgorch._form_values(p_node.form, p_output -> 'data'))
+        else '{}' end;
+end
+$$;
+comment on function pgorch._written_by_decision is 'What the end of an approval writes into the state.';
+
 create or replace function pgorch._is_due_to_fold(p_input jsonb, p_snapshot jsonb, p_delta jsonb) returns boolean
     language sql stable parallel safe
     as $$

@@ -55,6 +55,7 @@ begin
         on conflict do nothing;
         update pgorch.approvals a set status = 'cancelled', decided_at = p_now
         where a.bucket = p_bucket and a.run_id = p_run.id and a.status = 'open';
+        delete from pgorch.timers t where t.bucket = p_bucket and t.run_id = p_run.id;
     end if;
     delete from pgorch._writes w where w.bucket = p_bucket and w.run_id = p_run.id;
     p_run.live := 0;

@@ -18,25 +18,6 @@ begin
 end
 $$;
 
-create or replace function pgorch._enter_approval(
-    p_bucket integer, p_run pgorch.runs, p_node pgorch.nodes, p_move pgorch._move, p_title jsonb, p_show jsonb, p_now timestamptz)
-    returns pgorch.runs
-    language plpgsql
-    as $$
-declare
-    v_step_id bigint;
-    v_approval_id constant uuid := pgorch.new_run_id(p_bucket);
-begin
-    insert into pgorch.steps (bucket, run_id, graph_id, kind, created_at, ready_at, visit, counts, lineage, born, node)
-    values (p_bucket, p_run.id, p_run.graph_id, 'approval', p_now, p_now, p_move.visit, p_move.counts, p_move.lineage, p_run.seq, p_node.id)
-    returning id into v_step_id;
-    insert into pgorch.approvals (bucket, id, run_id, step_id, graph_id, node, title, show, requested_at, status)
-    values (p_bucket, v_approval_id, p_run.id, v_step_id, p_run.graph_id, p_node.id, p_title #>> '{}', p_show, p_now, 'open');
-    return pgorch._append(p_bucket, p_run, 'approval_requested', p_now, p_node => p_node.id, p_visit => p_move.visit,
-        p_output => jsonb_build_object('approval_id', v_approval_id, 'title', p_title, 'show', p_show));
-end
-$$;
-
 create or replace function pgorch._enter_join(
     p_bucket integer, p_run pgorch.runs, p_node pgorch.nodes, p_move pgorch._move, p_now timestamptz) returns void
     language plpgsql

@@ -149,8 +149,9 @@ begin
     select n.* into strict v_node from pgorch.nodes n where n.graph_id = p_graph.id and n.id = p_move.node;
     p_move.kind := coalesce(p_move.kind, case when p_move.outcome = 'error' then 'step_failed' else 'step_completed' end::pgorch.event_kind);
 
-    -- A plain approval names no properties, so its data reaches the state only under the key that it asks for.
-    if p_move.outcome in ('success', 'rejected') and (v_node.type <> 'approval' or v_node.into_key is not null) then
+    if v_node.type = 'approval' then
+        v_written := pgorch._written_by_decision(v_node, p_move.outcome, p_move.output);
+    elsif p_move.outcome = 'success' then
         v_written := pgorch._written(v_node.into_key, p_move.output);
     end if;
     if p_graph.has_forks and v_written <> '{}' then
@@ -206,14 +207,25 @@ begin
         run := pgorch._end_run(p_bucket, run, 'failed', v_problem || jsonb_build_object('node', v_node.id), null, p_now);
     elsif v_candidates = 0 and p_move.outcome <> 'success' then
         run := pgorch._end_run(p_bucket, run, 'failed',
-            coalesce(p_move.error, jsonb_build_object('type', 'Rejected', 'message',
-                format('%s was rejected by %s, and no edge leads on from there', v_node.id, p_move.actor)))
+            coalesce(p_move.error, pgorch._undecided_error(v_node.id, p_move))
             || jsonb_build_object('node', v_node.id), null, p_now);
     elsif v_candidates > 0 then
         follows := follows || pgorch._moves_along(p_graph, run.seq, v_node, v_ranks, p_move);
     end if;
 end
 $$;
+
+create or replace function pgorch._undecided_error(p_node text, p_move pgorch._move) returns jsonb
+    language sql immutable
+    as $$
+    select case when p_move.outcome = 'expired'
+        then jsonb_build_object('type', 'Expired', 'message',
+            format('nobody decided %s before its deadline, and no edge leads on from there', p_node))
+        else jsonb_build_object('type', 'Rejected', 'message',
+            format('%s was rejected by %s, and no edge leads on from there', p_node, p_move.actor))
+            || jsonb_strip_nulls(jsonb_build_object('reason', p_move.output -> 'comment')) end
+    $$;
+comment on function pgorch._undecided_error is 'Why a run fails that goes nowhere from an approval.';
 
 create or replace function pgorch._moves_along(
     p_graph pgorch.graphs, p_seq integer, p_node pgorch.nodes, p_ranks integer[], p_move pgorch._move) returns pgorch._move[]
