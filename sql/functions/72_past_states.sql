@@ -71,7 +71,7 @@ begin
         when p_entry.kind = 'state_edited' then coalesce(p_entry.output -> 'state', '{}')
         when p_entry.error is not null or p_entry.output is null then '{}'
         when p_entry.kind in ('step_completed', 'step_skipped') then pgorch._written(p_node.into_key, p_entry.output)
-        when p_entry.kind = 'approval_decided' and p_node.into_key is not null then pgorch._written(p_node.into_key, p_entry.output)
+        when p_entry.kind = 'approval_decided' then pgorch._written_by_decision(p_node, pgorch._outcome_of(p_entry), p_entry.output)
         else '{}' end;
 end
 $$;

@@ -18,11 +18,16 @@ begin
         'history', coalesce((
             select jsonb_agg(to_jsonb(h) - 'bucket' order by h.seq) from pgorch._lineage_history(v_bucket, p_run_id) h), '[]'),
         'approvals', coalesce((
-            select jsonb_agg(to_jsonb(a) - '{bucket,id,run_id}'::text[] || jsonb_build_object('approval_id', a.id) order by a.requested_at, a.id)
+            select jsonb_agg(to_jsonb(a) - '{bucket,id,run_id}'::text[] || jsonb_build_object('approval_id', a.id, 'votes', coalesce((
+                       select jsonb_agg(to_jsonb(v) - '{bucket,approval_id}'::text[] order by v.voted_at, v.voter)
+                       from pgorch.votes v where v.bucket = v_bucket and v.approval_id = a.id), '[]')) order by a.requested_at, a.id)
             from pgorch.approvals a where a.bucket = v_bucket and a.run_id = p_run_id), '[]'),
         'signals', coalesce((
             select jsonb_agg(to_jsonb(s) - '{bucket,id,run_id}'::text[] || jsonb_build_object('signal_id', s.id) order by s.id)
             from pgorch.signals s where s.bucket = v_bucket and s.run_id = p_run_id), '[]'),
+        'audit', coalesce((
+            select jsonb_agg(to_jsonb(u) - '{bucket,id,run_id}'::text[] order by u.id)
+            from pgorch.audit u where u.bucket = v_bucket and u.run_id = p_run_id), '[]'),
         -- Without the token: who has it can hand in a result.
         'steps', coalesce((
             select jsonb_agg(to_jsonb(s) - '{bucket,id,run_id,lease_token}'::text[] || jsonb_build_object('step_id', s.id) order by s.id)
@@ -34,4 +39,4 @@ begin
 end
 $$;
 comment on function pgorch.export_run is
-    'A run as one JSON document: the run, its graph, state, history (with what it shares with runs it was forked from), approvals, signals, live steps, ids of its children and forks.';
+    'A run as one JSON document: the run, its graph, state, history (with what it shares with runs it was forked from), approvals with their votes, signals, audit, live steps, ids of its children and forks.';

@@ -27,6 +27,7 @@ create or replace function pgorch._forget_runs(p_bucket integer, p_before timest
 declare
     v_ids uuid[];
     v_keys text[];
+    v_approvals uuid[];
 begin
     -- What its parent may still read stays with the parent; what a fork shares the history of stays with the fork.
     select array_agg(d.id), array_agg(d.idempotency_key) filter (where d.idempotency_key is not null) into v_ids, v_keys
@@ -41,14 +42,17 @@ begin
     if v_ids is null then
         return 0;
     end if;
-    delete from pgorch.approvals a where a.bucket = p_bucket and a.run_id = any (v_ids);
+    with gone as (
+        delete from pgorch.approvals a where a.bucket = p_bucket and a.run_id = any (v_ids) returning a.id)
+    select array_agg(g.id) into v_approvals from gone g;
+    delete from pgorch.votes v where v.bucket = p_bucket and v.approval_id = any (v_approvals);
     delete from pgorch.signals s where s.bucket = p_bucket and s.run_id = any (v_ids);
     delete from pgorch._idempotency_keys k where k.bucket = p_bucket and k.key = any (v_keys) and k.run_id = any (v_ids);
     delete from pgorch.runs r where r.bucket = p_bucket and r.id = any (v_ids);
     return cardinality(v_ids);
 end
 $$;
-comment on function pgorch._forget_runs is 'Deletes finished runs that ended before a time, oldest first, at most so many, and all that is theirs but the history; how many.';
+comment on function pgorch._forget_runs is 'Deletes finished runs that ended before a time, oldest first, at most so many, and all that is theirs but history and audit; how many.';
 
 create or replace function pgorch._forget_history(p_bucket integer, p_before uuid, p_limit integer) returns integer
     language plpgsql

@@ -48,6 +48,18 @@ def test_what_failed_wrote_nothing_and_what_goes_into_a_key_is_there(engine: Eng
     assert state_at(engine, run_id, end) == engine.state(run_id)
 
 
+def test_of_a_decision_with_a_form_the_state_has_what_the_form_names(engine: Engine) -> None:
+    ask = {"id": "ok", "type": "approval", "form": {"type": "object", "properties": {"amount": {}}}}
+    node = "jsonb_populate_record(null::pgorch.nodes, %s)"
+    entry = "jsonb_populate_record(null::pgorch.history, %s)"
+    output = {"decision": "approved", "data": {"amount": 5, "more": 1}}
+    ended = Jsonb({"kind": "approval_decided", "output": output})
+    written = f"select pgorch._written_by_entry({node}, {entry})"
+    assert engine.value(written, Jsonb(ask), ended) == {"amount": 5}
+    rejected = Jsonb({"kind": "approval_decided", "output": output | {"decision": "rejected"}})
+    assert engine.value(written, Jsonb(ask), rejected) == {}
+
+
 def test_branches_and_a_state_that_was_folded_give_what_the_run_has(engine: Engine) -> None:
     graph = definition("a b c d", ["a>b", "a>c", "b>d", "c>d"])
     run_id = engine.start(graph, {"big": "x" * 5000})
