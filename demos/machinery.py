@@ -80,7 +80,7 @@ class Machinery:
         return Api(f"http://127.0.0.1:{self.port}")
 
     def start_api(self) -> None:
-        self._start(API, "serve", "--port", str(self.port))
+        self._start(API, "serve", "--no-auth", "--port", str(self.port))
 
     def await_api(self) -> None:
         """Wait until the API answers; move it to another port if its own was taken at the last moment."""

@@ -8,13 +8,16 @@ import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from pgorch.api import openapi
+from pgorch.api.access import Permission
 from pgorch.api.connections import SIZE, WAIT_SECONDS
 from pgorch.api.endpoint import Endpoint, Resource
+from pgorch.api.gate import refusal
 from pgorch.api.guard import Guard
 from pgorch.api.problems import KINDS, Problem, problem_of
 from pgorch.api.routes import ENDPOINTS
@@ -31,20 +34,28 @@ def create_app(
     connections: int = SIZE,
     connection_wait_seconds: float = WAIT_SECONDS,
     allowed_hosts: Collection[str] | None = None,
+    no_auth: bool = False,
 ) -> Starlette:
     """The API on the database `dsn`, as an ASGI application. It starts whether or not the database is there.
 
-    At most `connections` serve requests (one more listens); a request that has waited
+    At most `connections` serve requests (one more listens, and one looks up keys); a request that has waited
     `connection_wait_seconds` for one of them is answered with 503. With `allowed_hosts`, requests under other
-    host names are refused. Before the server waits for open answers it calls `app.state.release()`: then
+    host names are refused. With `no_auth` no key is asked for, so that whoever reaches it may do everything:
+    only for loopback addresses. Before the server waits for open answers it calls `app.state.release()`: then
     streams and long waits end. Raises ConfigError if the DSN cannot be read.
     """
     connection_parameters(dsn, application_name="pgorch api")
-    services = Services(dsn, connections, connection_wait_seconds)
+    services = Services(dsn, connections, connection_wait_seconds, no_auth=no_auth)
     endpoints = (*ENDPOINTS, _describing(ENDPOINTS))
     by_path: dict[str, list[Endpoint]] = {}
     for endpoint in endpoints:
         by_path.setdefault(endpoint.path, []).append(endpoint)
+
+    gate = [Middleware(AuthenticationMiddleware, backend=services.gate, on_error=refusal)]
+
+    def route(path: str, group: list[Endpoint]) -> Route:
+        resource = Resource(services, group)
+        return Route(_PATTERNS.get(path, path), resource, middleware=None if resource.is_public else gate)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -55,9 +66,7 @@ def create_app(
             await services.close()
 
     app = Starlette(
-        routes=[
-            Route(_PATTERNS.get(path, path), Resource(services, group)) for path, group in by_path.items()
-        ],
+        routes=[route(path, group) for path, group in by_path.items()],
         middleware=[Middleware(Guard, allowed_hosts=allowed_hosts)],
         exception_handlers={HTTPException: _not_routed, Exception: _unexpected},
         lifespan=lifespan,
@@ -77,7 +86,14 @@ def _describing(endpoints: tuple[Endpoint, ...]) -> Endpoint:
 
     shape: dict[str, Any] = {"type": "object", "description": "OpenAPI 3.1."}
     itself = Endpoint(
-        "GET", "/openapi.json", show, "This description", shape, "process", needs_database=False
+        "GET",
+        "/openapi.json",
+        show,
+        "This description",
+        shape,
+        "process",
+        needs_database=False,
+        permission=Permission.PUBLIC,
     )
     content = orjson.dumps(openapi.document((*endpoints, itself)))
     return itself

@@ -6,10 +6,11 @@ from uuid import UUID
 from starlette.requests import Request
 
 from pgorch.api import listing
+from pgorch.api.access import caller_of
 from pgorch.api.bodies import parsed, read_json
 from pgorch.api.parameters import Parameter, cursor_id, identifier, page_size
 from pgorch.api.requests import DecisionRequest, RunDecisionRequest
-from pgorch.api.services import ACTOR, Services
+from pgorch.api.services import Services
 from pgorch.errors import NotFound
 
 APPROVAL_ID: Final = Parameter(
@@ -34,7 +35,7 @@ async def decide_run(services: Services, request: Request) -> Any:
     """Decides the open approval of a run; without a body it approves."""
     run_id = identifier(request, "run_id", "run")
     wanted = parsed(RunDecisionRequest, await read_json(request, without={"decision": "approved"}))
-    return await _decide(services, run_id, wanted, wanted.approval_id)
+    return await _decide(services, request, run_id, wanted, wanted.approval_id)
 
 
 async def decide(services: Services, request: Request) -> Any:
@@ -44,11 +45,11 @@ async def decide(services: Services, request: Request) -> Any:
         run_id = await listing.run_of_approval(connection, approval_id)
     if run_id is None:
         raise NotFound(f"There is no approval {approval_id}.", hint="GET /v1/approvals lists the open ones.")
-    return await _decide(services, run_id, wanted, approval_id)
+    return await _decide(services, request, run_id, wanted, approval_id)
 
 
 async def _decide(
-    services: Services, run_id: UUID, wanted: DecisionRequest, approval_id: UUID | None
+    services: Services, request: Request, run_id: UUID, wanted: DecisionRequest, approval_id: UUID | None
 ) -> dict[str, Any]:
     async with services.queries() as queries:
         decided = await queries.decide(
@@ -57,6 +58,6 @@ async def _decide(
             data=wanted.data,
             comment=wanted.comment,
             approval_id=approval_id,
-            actor=ACTOR,
+            actor=caller_of(request).actor,
         )
     return {"run_id": run_id, "approval_id": decided, "decision": wanted.decision}

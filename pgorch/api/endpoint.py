@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from pgorch.api.access import ROLES, Permission, caller_of
 from pgorch.api.parameters import Parameter, check_query
 from pgorch.api.problems import Problem, problem_of
 from pgorch.api.services import Services
@@ -25,6 +26,7 @@ class Endpoint:
 
     `handler` gives a Response, or a value that orjson can write and that is sent with the status `success`.
     `body` describes the request's body: a model, or a JSON Schema. `answer` describes what comes back.
+    `permission` is what it asks of the caller; it has no default, so that none is forgotten.
     """
 
     method: str
@@ -41,6 +43,11 @@ class Endpoint:
     media_types: Sequence[str] = ("application/json",)
     other_statuses: Mapping[int, str] = field(default_factory=dict)
     needs_database: bool = True
+    permission: Permission = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.permission, Permission):
+            raise TypeError(f"{self.method} {self.path} has no permission")
 
 
 class Resource:
@@ -52,6 +59,10 @@ class Resource:
         if "GET" in self._by_method:
             self._by_method["HEAD"] = self._by_method["GET"]
         self._allowed = ", ".join(sorted(self._by_method))
+        permissions = {endpoint.permission for endpoint in endpoints}
+        self.is_public = permissions == {Permission.PUBLIC}
+        # Before a path that is not public stands the gate, which does not look at methods.
+        assert self.is_public or Permission.PUBLIC not in permissions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -76,12 +87,26 @@ class Resource:
                 hint=f"Possible: {self._allowed}.",
                 headers={"allow": self._allowed},
             )
+        if not self.is_public:
+            _check_permission(request, endpoint.permission)
         if request.scope["query_string"]:
             check_query(request, endpoint.parameters)
         result = await endpoint.handler(self._services, request)
         if isinstance(result, Response):
             return result
         return Response(orjson.dumps(result), endpoint.success, media_type="application/json")
+
+
+def _check_permission(request: Request, permission: Permission) -> None:
+    caller = caller_of(request)
+    if not caller.may(permission):
+        names = " or ".join(ROLES[permission])
+        raise Problem(
+            "missing-role",
+            f"This needs {permission.value}, which the role {names} gives; {caller.actor} has"
+            f" {', '.join(caller.roles or ())}.",
+            hint=f"Use a key with one of these roles: pgorch keys create NAME --role {ROLES[permission][0]}",
+        )
 
 
 async def _send_and_linger(response: Response, receive: Receive, send: Send) -> None:

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from pgorch.api.answers import ENDED
+from pgorch.api.gate import BELIEVED_SECONDS
 from pgorch.api.parameters import Parameter, identifier, integer
 from pgorch.api.problems import Problem
 from pgorch.api.services import Services
@@ -61,7 +62,7 @@ async def stream(services: Services, request: Request) -> Response:
 
 
 class EventStream(Response):
-    """Answers with events until the run ends, the client goes or the process ends."""
+    """Answers with events until the run ends, the client goes, its key is revoked or the process ends."""
 
     def __init__(self, services: Services, request: Request, run_id: UUID, after: int, ndjson: bool) -> None:
         self._services = services
@@ -99,6 +100,8 @@ class EventStream(Response):
                 # The stream outlives a restart of the database: everybody is woken when it is heard again.
                 logger.warning("The events of run %s pause: %s", self._run_id, error)
                 status, seq, events = "running", self._after, []
+            if not await self._services.gate.still_lets_through(self._request):
+                return
             if events:
                 self._after = events[-1].seq
                 yield b"".join(self._written(event.seq, event.event) for event in events)
@@ -107,10 +110,19 @@ class EventStream(Response):
                 return
             if waiter.stopping or gone.done():
                 return
-            if self._after >= seq and not await waiter.wait(ping_at - time.monotonic()):
+            if self._after >= seq and not await self._news(waiter, ping_at):
                 ping_at = time.monotonic() + PING_SECONDS
                 if not self._ndjson:
                     yield b": ping\n\n"
+
+    async def _news(self, waiter: Waiter, ping_at: float) -> bool:
+        """Waits until there may be something to say, True, or it is time to ping, False."""
+        while (seconds := ping_at - time.monotonic()) > 0:
+            if await waiter.wait(min(seconds, BELIEVED_SECONDS)):
+                return True
+            if not await self._services.gate.still_lets_through(self._request):
+                return True
+        return False
 
     async def _read(self, waiter: Waiter) -> tuple[str, int, list[Any]]:
         # A connection of the pool is held while reading, never while waiting or sending.

@@ -5,10 +5,11 @@ from typing import Any, Final
 from starlette.requests import Request
 
 from pgorch.api import listing
+from pgorch.api.access import caller_of
 from pgorch.api.bodies import read_json, read_object
 from pgorch.api.parameters import Parameter, cursor_id, page_size
 from pgorch.api.problems import with_pointers
-from pgorch.api.services import ACTOR, Services
+from pgorch.api.services import Services
 
 NAME: Final = Parameter("name", "query", "Only versions of the graph with this name.")
 GRAPH: Final = Parameter("graph", "path", "Id of a version, a name (latest version), or name@version.")
@@ -17,7 +18,7 @@ GRAPH: Final = Parameter("graph", "path", "Id of a version, a name (latest versi
 async def create(services: Services, request: Request) -> Any:
     definition = await read_object(request)
     async with services.queries() as queries:
-        created = await queries.create_graph(definition, actor=ACTOR)
+        created = await queries.create_graph(definition, actor=caller_of(request).actor)
     return {
         "graph_id": created.graph_id,
         "name": created.name,

@@ -7,12 +7,21 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 import pgorch
+from pgorch.api.access import ROLES, Permission
 from pgorch.api.answers import ProblemDetails
 from pgorch.api.endpoint import Endpoint
 from pgorch.api.parameters import Parameter
 from pgorch.api.problems import KINDS, MEDIA_TYPE
 
 _REFERENCE: Final = "#/components/schemas/{model}"
+_SCHEME: Final = "key"
+_KEY: Final = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "pgo_<id>_<secret>",
+    "description": "A key, made with `pgorch keys create NAME --role ROLE`. Each operation names the roles of"
+    " which it needs one. A server that was started without keys (`pgorch dev`) asks for none.",
+}
 _BODY_PROBLEMS: Final = (
     "not-json",
     "request-timeout",
@@ -20,6 +29,11 @@ _BODY_PROBLEMS: Final = (
     "unsupported-media-type",
     "invalid-value",
 )
+
+_HEADERS: Final[dict[int, Any]] = {
+    HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": {"required": True, "schema": {"type": "string"}}},
+    HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": {"schema": {"type": "integer"}}},
+}
 
 
 def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
@@ -37,13 +51,19 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": paths,
-        "components": {"schemas": dict(sorted(schemas.items()))},
+        "components": {
+            "schemas": dict(sorted(schemas.items())),
+            "securitySchemes": {_SCHEME: _KEY},
+        },
     }
 
 
 def problem_kinds(endpoint: Endpoint) -> list[str]:
     """Every kind of problem that the endpoint may answer with."""
     kinds = ["bad-request", "misdirected", "internal-error", *endpoint.problems]
+    if endpoint.permission is not Permission.PUBLIC:
+        # Who asks is looked up in the database.
+        kinds += ["unauthenticated", "missing-role", "database-unavailable", "schema-mismatch"]
     if endpoint.method != "GET":
         kinds.append("not-allowed")
     if endpoint.body is not None:
@@ -60,6 +80,7 @@ def _operation(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
         "operationId": _operation_id(endpoint),
         "summary": endpoint.summary,
         "tags": [endpoint.tag],
+        "security": [{_SCHEME: [role]} for role in ROLES[endpoint.permission]],
         "responses": _responses(endpoint, schemas),
     }
     if endpoint.parameters:
@@ -92,8 +113,8 @@ def _responses(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
             "description": "; ".join(texts) or HTTPStatus(status).phrase,
             "content": {MEDIA_TYPE: {"schema": problem}},
         }
-        if status == HTTPStatus.SERVICE_UNAVAILABLE:
-            responses[status]["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
+        if status in _HEADERS:
+            responses[status]["headers"] = _HEADERS[status]
     return {str(status): responses[status] for status in sorted(responses)}
 
 

@@ -22,7 +22,9 @@ TYPE_PREFIX: Final = "urn:pgorch:problem:"
 KINDS: Final[Mapping[str, tuple[int, str]]] = {
     "bad-request": (400, "The request cannot be read"),
     "not-json": (400, "The body is not JSON"),
+    "unauthenticated": (401, "A key is needed"),
     "not-allowed": (403, "Not allowed"),
+    "missing-role": (403, "The key has not the role for this"),
     "not-found": (404, "Not found"),
     "method-not-allowed": (405, "Method not allowed"),
     "request-timeout": (408, "The request did not arrive in time"),

@@ -1,11 +1,14 @@
 """The route table: everything that the API serves, in one place. OpenAPI is written from it.
 
-The five endpoints of the mission are names for resources under /v1; the same handlers serve both.
+The five endpoints of the mission are names for resources under /v1; the same handlers serve both. Each names
+the permission that it asks for; one without does not import. Graphs are created by administrators alone: a
+graph says which tools run, with whose rights.
 """
 
 from typing import Any, Final
 
 from pgorch.api import answers, approvals, events, graphs, health, inventory, requests, runs
+from pgorch.api.access import Permission
 from pgorch.api.endpoint import Endpoint
 from pgorch.api.parameters import CURSOR, IDEMPOTENCY_KEY, LIMIT, PREFER, RUN_ID, WAIT
 
@@ -42,6 +45,8 @@ _GRAPH_BODY: Final[dict[str, Any]] = {
         "start_node": {"type": "string"},
     },
 }
+_PUBLIC, _READ, _OPERATE = Permission.PUBLIC, Permission.READ, Permission.OPERATE
+_SEE_APPROVALS, _DECIDE, _ADMINISTER = Permission.SEE_APPROVALS, Permission.DECIDE, Permission.ADMINISTER
 _ANYTHING: Final[dict[str, Any]] = {"type": "object"}
 _STARTS: Final = ("not-found", "idempotency-conflict")
 _DECIDES: Final = ("not-found", "wrong-state")
@@ -50,53 +55,58 @@ _DECIDE_TEXT: Final = "Decide the open approval of a run; without a body it is a
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     # The mission.
     Endpoint("POST", "/graph/run", runs.start, "Start a run, or many", answers.Started, "mission",
-             body=requests.RunRequest, parameters=(IDEMPOTENCY_KEY,), problems=_STARTS),
+             body=requests.RunRequest, parameters=(IDEMPOTENCY_KEY,), problems=_STARTS, permission=_OPERATE),
     Endpoint("POST", "/graph/resume/{run_id}", approvals.decide_run, _DECIDE_TEXT, answers.Decided, "mission",
-             body=requests.RunDecisionRequest, body_required=False, parameters=(RUN_ID,), problems=_DECIDES),
+             body=requests.RunDecisionRequest, body_required=False, parameters=(RUN_ID,), problems=_DECIDES,
+             permission=_DECIDE),
     Endpoint("GET", "/graph/state/{run_id}", runs.show, "Everything about a run", answers.Run, "mission",
-             parameters=(RUN_ID, WAIT, PREFER), problems=("not-found",)),
+             parameters=(RUN_ID, WAIT, PREFER), problems=("not-found",), permission=_READ),
     Endpoint("POST", "/graph/create", graphs.create, "Create a graph", answers.CreatedGraph, "mission",
-             body=_GRAPH_BODY, problems=("invalid-graph",)),
+             body=_GRAPH_BODY, problems=("invalid-graph",), permission=_ADMINISTER),
     Endpoint("GET", "/tools", inventory.served_tools, "Tools that a living worker serves", answers.ToolList,
-             "mission"),
+             "mission", permission=_READ),
     # The resources.
     Endpoint("POST", "/v1/runs", runs.start, "Start a run, or many", answers.Started, "runs", 201,
-             body=requests.RunRequest, parameters=(IDEMPOTENCY_KEY,), problems=_STARTS),
+             body=requests.RunRequest, parameters=(IDEMPOTENCY_KEY,), problems=_STARTS, permission=_OPERATE),
     Endpoint("GET", "/v1/runs", runs.list_, "Runs, newest first", answers.RunPage, "runs",
-             parameters=(runs.STATUS, runs.GRAPH, LIMIT, CURSOR), problems=("not-found",)),
+             parameters=(runs.STATUS, runs.GRAPH, LIMIT, CURSOR), problems=("not-found",), permission=_READ),
     Endpoint("GET", "/v1/runs/{run_id}", runs.show, "Everything about a run", answers.Run, "runs",
-             parameters=(RUN_ID, WAIT, PREFER), problems=("not-found",)),
+             parameters=(RUN_ID, WAIT, PREFER), problems=("not-found",), permission=_READ),
     Endpoint("GET", "/v1/runs/{run_id}/state", runs.show_state, "The state of a run", _ANYTHING, "runs",
-             parameters=(RUN_ID,), problems=("not-found",)),
+             parameters=(RUN_ID,), problems=("not-found",), permission=_READ),
     Endpoint("GET", "/v1/runs/{run_id}/events", events.stream, "The events of a run, as they happen",
              answers.Event, "runs", parameters=(RUN_ID, events.AFTER, events.LAST_EVENT_ID),
              problems=("not-found",), media_types=("text/event-stream", "application/x-ndjson"),
-             other_statuses={204: "The run has ended and has no event after this one."}),
+             other_statuses={204: "The run has ended and has no event after this one."}, permission=_READ),
     Endpoint("POST", "/v1/runs/{run_id}/decide", approvals.decide_run, _DECIDE_TEXT, answers.Decided, "runs",
-             body=requests.RunDecisionRequest, body_required=False, parameters=(RUN_ID,), problems=_DECIDES),
+             body=requests.RunDecisionRequest, body_required=False, parameters=(RUN_ID,), problems=_DECIDES,
+             permission=_DECIDE),
     Endpoint("POST", "/v1/runs/{run_id}/cancel", runs.cancel, "End a run", answers.Cancelled, "runs",
-             body=requests.CancelRequest, body_required=False, parameters=(RUN_ID,), problems=_DECIDES),
+             body=requests.CancelRequest, body_required=False, parameters=(RUN_ID,), problems=_DECIDES,
+             permission=_OPERATE),
     Endpoint("GET", "/v1/approvals", approvals.list_, "Open approvals, oldest first",
              answers.ApprovalPage, "approvals",
-             parameters=(approvals.GRAPH, LIMIT, CURSOR)),
+             parameters=(approvals.GRAPH, LIMIT, CURSOR), permission=_SEE_APPROVALS),
     Endpoint("POST", "/v1/approvals/{approval_id}/decide", approvals.decide, "Decide an approval",
              answers.Decided, "approvals", body=requests.DecisionRequest, parameters=(approvals.APPROVAL_ID,),
-             problems=_DECIDES),
+             problems=_DECIDES, permission=_DECIDE),
     Endpoint("POST", "/v1/graphs", graphs.create, "Create a graph", answers.CreatedGraph, "graphs", 201,
-             body=_GRAPH_BODY, problems=("invalid-graph",)),
+             body=_GRAPH_BODY, problems=("invalid-graph",), permission=_ADMINISTER),
     Endpoint("POST", "/v1/graphs/validate", graphs.validate, "Check a graph without creating it",
-             answers.Validation, "graphs", body=_GRAPH_BODY),
+             answers.Validation, "graphs", body=_GRAPH_BODY, permission=_READ),
     Endpoint("GET", "/v1/graphs", graphs.list_, "Versions of graphs, newest first", answers.GraphPage,
-             "graphs", parameters=(graphs.NAME, LIMIT, CURSOR)),
+             "graphs", parameters=(graphs.NAME, LIMIT, CURSOR), permission=_READ),
     Endpoint("GET", "/v1/graphs/{graph}", graphs.show, "A version of a graph", answers.Graph, "graphs",
-             parameters=(graphs.GRAPH,), problems=("not-found",)),
-    Endpoint("GET", "/v1/tools", inventory.all_tools, "All tools ever registered", answers.ToolList, "tools"),
-    Endpoint("GET", "/v1/workers", inventory.workers, "Worker processes", answers.WorkerList, "workers"),
+             parameters=(graphs.GRAPH,), problems=("not-found",), permission=_READ),
+    Endpoint("GET", "/v1/tools", inventory.all_tools, "All tools ever registered", answers.ToolList, "tools",
+             permission=_READ),
+    Endpoint("GET", "/v1/workers", inventory.workers, "Worker processes", answers.WorkerList, "workers",
+             permission=_READ),
     Endpoint("GET", "/v1/queues", inventory.queues, "How much waits to be claimed", answers.QueueList,
-             "queues"),
+             "queues", permission=_READ),
     # The process.
     Endpoint("GET", "/livez", health.live, "Does this process answer?", answers.Health, "process",
-             needs_database=False),
+             needs_database=False, permission=_PUBLIC),
     Endpoint("GET", "/readyz", health.ready, "Can it serve: is the database there, with a schema that fits?",
-             answers.Health, "process", problems=("schema-mismatch",)),
+             answers.Health, "process", problems=("schema-mismatch",), permission=_PUBLIC),
 )  # fmt: skip

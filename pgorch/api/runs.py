@@ -7,6 +7,7 @@ from uuid import UUID
 from starlette.requests import Request
 
 from pgorch.api import listing
+from pgorch.api.access import caller_of
 from pgorch.api.answers import ENDED, STATUSES
 from pgorch.api.bodies import loaded, parsed, read_body, read_json, too_large
 from pgorch.api.parameters import (
@@ -20,7 +21,7 @@ from pgorch.api.parameters import (
 )
 from pgorch.api.problems import Problem
 from pgorch.api.requests import CancelRequest, RunRequest
-from pgorch.api.services import ACTOR, Services
+from pgorch.api.services import Services
 from pgorch.api.waiting import WATCH_SECONDS, woken_by_disconnect
 from pgorch.strict_json import MAX_INPUT_BYTES
 
@@ -45,7 +46,11 @@ async def start(services: Services, request: Request) -> Any:
         raise too_large(MAX_INPUT_BYTES)
     key = idempotency_key(request, wanted.idempotency_key)
     graph = wanted.graph_id or wanted.graph or ""
-    options: dict[str, Any] = {"priority": wanted.priority, "queue": wanted.queue, "actor": ACTOR}
+    options: dict[str, Any] = {
+        "priority": wanted.priority,
+        "queue": wanted.queue,
+        "actor": caller_of(request).actor,
+    }
     async with services.queries() as queries:
         if wanted.initial_states is None:
             run_id = await queries.start(graph, wanted.initial_state or {}, idempotency_key=key, **options)
@@ -64,6 +69,8 @@ async def show(services: Services, request: Request) -> Any:
     seconds = seconds_to_wait(request)
     if seconds:
         await _wait_for_rest(services, request, run_id, seconds)
+        # It may have been revoked meanwhile.
+        await services.gate.identify(request)
     async with services.queries() as queries:
         return await queries.run_document(run_id)
 
@@ -91,7 +98,7 @@ async def cancel(services: Services, request: Request) -> Any:
     run_id = identifier(request, "run_id", "run")
     wanted = parsed(CancelRequest, await read_json(request, without={}))
     async with services.queries() as queries:
-        status = await queries.cancel(run_id, reason=wanted.reason, actor=ACTOR)
+        status = await queries.cancel(run_id, reason=wanted.reason, actor=caller_of(request).actor)
     return {"run_id": run_id, "status": status}
 
 

@@ -9,12 +9,12 @@ from typing import Any, Final
 import uvicorn
 from starlette.applications import Starlette
 
+from pgorch.api.addresses import LOOPBACK_NAMES, is_loopback
 from pgorch.api.app import create_app
 from pgorch.api.connections import SIZE
 from pgorch.errors import ConfigError
 
 SHUTDOWN_SECONDS: Final = 10
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
 
 
 class _Server(uvicorn.Server):
@@ -36,16 +36,23 @@ def build_server(
     *,
     connections: int = SIZE,
     allowed_hosts: Collection[str] | None = None,
+    no_auth: bool = False,
     **options: Any,
 ) -> uvicorn.Server:
     """A server that is ready to run: `server.run()`, or `await server.serve()` inside a loop.
 
     On a loopback address it answers to the names of this machine only, so that no web page can reach it under
-    a name of its own; elsewhere, to `allowed_hosts`, or to any name. `options` go to uvicorn.
+    a name of its own; elsewhere, to `allowed_hosts`, or to any name. `options` go to uvicorn. With `no_auth`
+    it asks for no keys. Raises ConfigError if that is wanted on an address which others can reach.
     """
-    if allowed_hosts is None and host in _LOOPBACK:
-        allowed_hosts = _LOOPBACK
-    app = create_app(dsn, connections=connections, allowed_hosts=allowed_hosts)
+    if no_auth and not is_loopback(host):
+        raise ConfigError(
+            f"Without keys the API listens on loopback addresses alone, and {host} is none.",
+            hint="Leave --no-auth out, and make a key with: pgorch keys create NAME --role admin",
+        )
+    if allowed_hosts is None and is_loopback(host):
+        allowed_hosts = LOOPBACK_NAMES | {host}
+    app = create_app(dsn, connections=connections, allowed_hosts=allowed_hosts, no_auth=no_auth)
     settings: dict[str, Any] = {
         "log_level": "warning",
         "access_log": False,

@@ -2,30 +2,35 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
 
 from pgorch.api.connections import SIZE, WAIT_SECONDS, Connections
+from pgorch.api.gate import Gate, KeyGate
 from pgorch.api.waiting import RunChanges
 from pgorch.database.queries import Queries
 
-# Who starts and decides, as history has it, until requests carry who they are from.
-ACTOR: Final = "api"
-
 
 class Services:
-    """The connections and the listener of one API process."""
+    """The connections, the listener and the gate of one API process."""
 
     def __init__(
-        self, dsn: str, connections: int = SIZE, connection_wait_seconds: float = WAIT_SECONDS
+        self,
+        dsn: str,
+        connections: int = SIZE,
+        connection_wait_seconds: float = WAIT_SECONDS,
+        *,
+        no_auth: bool = False,
     ) -> None:
+        self.gate = Gate() if no_auth else KeyGate(dsn, connection_wait_seconds)
         self.connections = Connections(dsn, connections, connection_wait_seconds)
         self.changes = RunChanges(dsn, self.connections)
 
     async def open(self) -> None:
         self.changes.start()
+        self.gate.open()
 
     async def close(self) -> None:
         await self.changes.stop()
+        await self.gate.close()
         await self.connections.close()
 
     @asynccontextmanager

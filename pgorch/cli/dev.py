@@ -13,6 +13,7 @@ import psycopg
 import typer
 from psycopg.conninfo import make_conninfo
 
+from pgorch.api.addresses import is_loopback
 from pgorch.cli.failures import USAGE, Failure, UsageError
 from pgorch.cli.options import App, DataDir, Dsn
 from pgorch.cli.processes import Child, Tree, ending
@@ -41,7 +42,7 @@ def dev(
         with Tree(_children(database.dsn, app or [], count, host, port)) as tree:
             if not _wait_until_ready(tree, database.dsn, host, port, count):
                 return
-            _say(f"API        http://{host}:{port}")
+            _say(f"API        http://{host}:{port}, {_openness(host)}")
             tools = _tools(database.dsn)
             if count:
                 _say(f"workers    {count} with the tools {', '.join(tools)}")
@@ -120,12 +121,20 @@ def _children(dsn: str, app: list[str], count: int, host: str, port: int) -> lis
     # The DSN may hold a password, which the list of processes would show.
     environment = {"PGORCH_DSN": dsn}
     serve = ["serve", "--quiet", "--host", host, "--port", str(port)]
+    if is_loopback(host):
+        serve.append("--no-auth")
     modules = [part for module in app for part in ("--app", module)]
     children = [Child("API", serve, environment)]
     for number in range(1, count + 1):
         name = ["--name", _worker_name(number)]
         children.append(Child(f"worker {number}", ["worker", "--quiet", *name, *modules], environment))
     return children
+
+
+def _openness(host: str) -> str:
+    if is_loopback(host):
+        return "without keys: everybody on this machine may use it"
+    return "for bearers of keys: pgorch keys create NAME --role admin"
 
 
 def _worker_name(number: int) -> str:

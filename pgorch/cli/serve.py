@@ -12,12 +12,21 @@ Port = Annotated[int, typer.Option("--port", help="Port to listen on.", min=1, m
 Quiet = Annotated[bool, typer.Option("--quiet", hidden=True)]
 
 
-def serve(dsn: Dsn = None, host: Host = "127.0.0.1", port: Port = 8000, quiet: Quiet = False) -> None:
-    """Serve the HTTP API. It holds no state: run as many as you like. SIGTERM ends it."""
+def serve(
+    dsn: Dsn = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    no_auth: Annotated[
+        bool, typer.Option("--no-auth", help="Ask for no keys; on loopback addresses only.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Serve the HTTP API, to the bearers of keys. It holds no state: run many. SIGTERM ends it."""
     from pgorch.api.server import serve as serve_api
 
     address = required_dsn(dsn)
     log_to_stderr(quiet=quiet)
     if not quiet:
-        typer.echo(f"API http://{host}:{port}", err=True)
-    serve_api(address, host=host, port=port)
+        open_to_all = ", which asks for no keys" if no_auth else ""
+        typer.echo(f"API http://{host}:{port}{open_to_all}", err=True)
+    serve_api(address, host=host, port=port, no_auth=no_auth)

@@ -16,7 +16,7 @@ from psycopg import AsyncConnection, Connection
 from psycopg.rows import BaseRowFactory, class_row, scalar_row
 
 from pgorch.database import statements
-from pgorch.database.rows import CreatedGraph, Event, WatchedRun
+from pgorch.database.rows import ApiPrincipal, CreatedGraph, Event, WatchedRun
 from pgorch.database.translation import translated
 from pgorch.strict_json import MAX_INPUT_BYTES, dumps
 
@@ -116,6 +116,11 @@ class Queries:
         """Raises NotFound."""
         parameters = {"run_id": run_id, "seconds": seconds}
         return await self._one(class_row(WatchedRun), statements.WATCH_RUN, parameters)
+
+    async def api_principal(self, id: str, hash: bytes) -> ApiPrincipal | None:
+        """Whose key has this id and this SHA-256 of its secret; None if there is none that works."""
+        rows = await self._all(class_row(ApiPrincipal), statements.API_PRINCIPAL, {"id": id, "hash": hash})
+        return rows[0] if rows else None
 
     async def _one(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters) -> Row:
         (only,) = await self._all(row, statement, parameters)
@@ -218,6 +223,11 @@ class SyncQueries:
         """Raises NotFound."""
         parameters = {"run_id": run_id, "seconds": seconds}
         return self._one(class_row(WatchedRun), statements.WATCH_RUN, parameters)
+
+    def api_principal(self, id: str, hash: bytes) -> ApiPrincipal | None:
+        """Whose key has this id and this SHA-256 of its secret; None if there is none that works."""
+        rows = self._all(class_row(ApiPrincipal), statements.API_PRINCIPAL, {"id": id, "hash": hash})
+        return rows[0] if rows else None
 
     def _one(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters) -> Row:
         (only,) = self._all(row, statement, parameters)

@@ -25,3 +25,11 @@ class Event(NamedTuple):
 
     seq: int
     event: Any
+
+
+class ApiPrincipal(NamedTuple):
+    """Whose key it is. `expires_in`: for how many seconds yet; None: for ever."""
+
+    principal: str
+    roles: list[str]
+    expires_in: float | None

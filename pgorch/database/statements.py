@@ -54,3 +54,8 @@ WATCH_RUN: Final[LiteralString] = """
 select w.status, w.seq
 from pgorch.watch_run(p_run_id => %(run_id)s::uuid, p_seconds => %(seconds)s::integer) w
 """
+
+API_PRINCIPAL: Final[LiteralString] = """
+select p.principal, p.roles, p.expires_in
+from pgorch.api_principal(p_id => %(id)s::text, p_hash => %(hash)s::bytea) p
+"""

@@ -7,7 +7,7 @@ from psycopg.rows import DictRow
 from starlette.applications import Starlette
 
 from pgorch.api.app import create_app
-from tests.api.driving import client_of
+from tests.api.driving import client_of, make_key
 from tests.support.engine import Engine
 from tests.support.invariants import violations
 
@@ -21,8 +21,15 @@ async def app(database: str) -> AsyncIterator[Starlette]:
 
 
 @pytest.fixture
-async def client(app: Starlette) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(app) as client:
+def key(database: str) -> str:
+    """A key of ada's, who may do everything."""
+    return make_key(database)
+
+
+@pytest.fixture
+async def client(app: Starlette, key: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Ada's client."""
+    async with client_of(app, key) as client:
         yield client
 
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import psycopg
 from starlette.applications import Starlette
 
 from pgorch.api.problems import KINDS, TYPE_PREFIX
@@ -29,9 +30,28 @@ def plain() -> dict[str, Any]:
     return chain("a b")
 
 
-def client_of(app: Starlette) -> httpx.AsyncClient:
+def make_key(dsn: str, *roles: str, principal: str = "ada") -> str:
+    """A key of the API; with all rights if no role is named."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        row = connection.execute(
+            "select k.key from pgorch.create_key(%s, %s) k", [principal, list(roles) or ["admin"]]
+        ).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def bearing(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+def client_of(app: Starlette, key: str | None = None) -> httpx.AsyncClient:
     """A client that calls the application directly. An exception that leaves it fails the test."""
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost", timeout=60)
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app),
+        base_url="http://localhost",
+        timeout=60,
+        headers=bearing(key) if key else None,
+    )
 
 
 class LiveClient(httpx.AsyncClient):
@@ -42,10 +62,11 @@ class LiveClient(httpx.AsyncClient):
 
 @asynccontextmanager
 async def serving(dsn: str) -> AsyncIterator[LiveClient]:
-    """A client of a real server, on a socket, in the loop of the test. Leaving it shuts the server down."""
+    """A client, with all rights, of a real server on a socket, in the loop of the test. Leaving it shuts the
+    server down."""
     server = build_server(dsn, port=0)
     running = asyncio.create_task(server.serve())
-    async with LiveClient(timeout=60) as client:
+    async with LiveClient(timeout=60, headers=bearing(make_key(dsn))) as client:
         try:
             await until(lambda: server.started)
             port = server.servers[0].sockets[0].getsockname()[1]

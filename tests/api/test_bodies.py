@@ -138,7 +138,7 @@ async def test_50_mb_are_refused_and_the_client_sees_the_answer(database: str) -
 
 
 async def test_an_announced_length_is_enough_to_refuse_and_a_false_one_does_not_help(
-    app: Starlette,
+    app: Starlette, key: str
 ) -> None:
     async def answer(headers: list[tuple[bytes, bytes]], chunks: int) -> tuple[int, int]:
         """The status, and how many chunks of 1 MiB were taken before the answer began."""
@@ -162,7 +162,11 @@ async def test_an_announced_length_is_enough_to_refuse_and_a_false_one_does_not_
             "method": "POST",
             "path": "/graph/run",
             "query_string": b"",
-            "headers": [(b"content-type", b"application/json"), *headers],
+            "headers": [
+                (b"authorization", f"Bearer {key}".encode()),
+                (b"content-type", b"application/json"),
+                *headers,
+            ],
         }
         await app(scope, receive, send)  # type: ignore[arg-type]
         return status, taken
@@ -183,7 +187,9 @@ async def test_a_body_that_does_not_arrive_is_not_waited_for(
         reader, writer = await asyncio.open_connection(host, port)
         writer.write(
             b"POST /graph/run HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-            b"Content-Length: 100\r\n\r\n{"
+            b"Content-Length: 100\r\nAuthorization: "
+            + client.headers["authorization"].encode()
+            + b"\r\n\r\n{"
         )
         status_line = await asyncio.wait_for(reader.readline(), 20)
         assert b" 408 " in status_line

@@ -18,7 +18,7 @@ from psycopg.rows import DictRow
 from pgorch.api.app import create_app
 from pgorch.api.openapi import document
 from pgorch.api.routes import ENDPOINTS
-from tests.api.driving import asking, client_of
+from tests.api.driving import asking, client_of, make_key
 from tests.support.engine import Engine
 
 JSON_HEADERS = {"content-type": "application/json"}
@@ -80,6 +80,7 @@ class Target:
         self._paths = document(ENDPOINTS)["paths"]
         self._runner = asyncio.Runner()
         self._app = create_app(dsn)
+        self._key = make_key(dsn)
         self._lifespan = self._app.router.lifespan_context(self._app)
         self._runner.run(self._lifespan.__aenter__())
 
@@ -89,7 +90,7 @@ class Target:
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         async def call() -> httpx.Response:
-            async with client_of(self._app) as client:
+            async with client_of(self._app, self._key) as client:
                 return await client.request(method, path, **options)
 
         response = self._runner.run(call())
@@ -181,7 +182,9 @@ def test_paths_and_parameters(target: Target, template: str, segment: str, name:
 
 @BOUNDED
 @given(
-    name=st.sampled_from(["idempotency-key", "prefer", "last-event-id", "content-type", "accept", "host"]),
+    name=st.sampled_from(
+        ["authorization", "idempotency-key", "prefer", "last-event-id", "content-type", "accept", "host"]
+    ),
     value=st.binary(max_size=30).map(lambda raw: raw.replace(b"\r", b"").replace(b"\n", b"")),
 )
 def test_headers(target: Target, name: str, value: bytes) -> None:

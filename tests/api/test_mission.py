@@ -72,7 +72,7 @@ async def test_a_graph_is_created_run_approved_and_read_as_the_mission_says(
     ]
     assert done["history"][0]["attempt"] == 1
     assert done["history"][0]["started_at"] <= done["history"][0]["at"]
-    assert done["history"][2]["actor"] == "api"
+    assert done["history"][2]["actor"] == "ada"
 
 
 async def test_only_tools_that_a_living_worker_serves_are_shown(
@@ -106,7 +106,7 @@ async def test_a_rejection_with_data_and_comment_goes_the_rejected_way(
     assert decided["decision"] == "rejected"
     assert decided["data"] == {"reason": "too dear"}
     assert decided["comment"] == "no"
-    assert decided["by"] == "api"
+    assert decided["by"] == "ada"
 
 
 async def test_a_body_that_does_not_say_the_decision_is_refused(
@@ -144,7 +144,7 @@ async def test_approving_twice_says_who_decided(client: httpx.AsyncClient, engin
 
     problem = assert_problem(await client.post(f"/graph/resume/{run_id}"), 409, "wrong-state")
 
-    assert "approved by api" in problem["detail"]
+    assert "approved by ada" in problem["detail"]
 
 
 async def test_approving_a_run_that_does_not_wait_is_refused(

@@ -25,7 +25,7 @@ def assert_unavailable(response: httpx.Response) -> None:
 
 
 async def test_while_nothing_listens_everything_is_503_at_once() -> None:
-    app = create_app("postgresql://somebody:secret@127.0.0.1:1/nowhere")
+    app = create_app("postgresql://somebody:secret@127.0.0.1:1/nowhere", no_auth=True)
     async with app.router.lifespan_context(app), client_of(app) as client:
         began = time.monotonic()
         for path in ("/readyz", "/tools", "/v1/runs", "/v1/approvals"):
@@ -78,7 +78,7 @@ async def test_connections_that_died_unnoticed_cost_no_request(
 
 
 async def test_a_database_without_schema_is_not_ready_until_it_is_migrated(empty_database: str) -> None:
-    app = create_app(empty_database)
+    app = create_app(empty_database, no_auth=True)
     async with app.router.lifespan_context(app), client_of(app) as client:
         problem = assert_problem(await client.get("/readyz"), 503, "schema-mismatch")
         assert "pgorch migrate" in problem["hint"]
@@ -92,12 +92,12 @@ async def test_a_database_without_schema_is_not_ready_until_it_is_migrated(empty
 
 
 async def test_when_all_connections_are_busy_the_client_is_told_to_come_back(
-    database: str, engine: Engine
+    database: str, key: str, engine: Engine
 ) -> None:
     run_id = engine.start(asking())
     engine.run()
     app = create_app(database, connections=2, connection_wait_seconds=0.1)
-    async with app.router.lifespan_context(app), client_of(app) as client:
+    async with app.router.lifespan_context(app), client_of(app, key) as client:
         with open_connection(database, autocommit=False) as holder:
             holder.execute("select from pgorch.runs where id = %s for update", [run_id])
             stuck = [asyncio.create_task(client.post(f"/graph/resume/{run_id}")) for _ in range(2)]
@@ -110,12 +110,14 @@ async def test_when_all_connections_are_busy_the_client_is_told_to_come_back(
         assert (await client.get("/v1/runs")).status_code == 200
 
 
-async def test_a_statement_that_hangs_is_broken_off_and_answered(database: str, engine: Engine) -> None:
+async def test_a_statement_that_hangs_is_broken_off_and_answered(
+    database: str, key: str, engine: Engine
+) -> None:
     run_id = engine.start(asking())
     engine.run()
     name = engine.value("select current_database()")
     app = create_app(database)
-    async with app.router.lifespan_context(app), client_of(app) as client:
+    async with app.router.lifespan_context(app), client_of(app, key) as client:
         await client.get("/v1/runs")
         with open_connection(database, autocommit=False) as holder:
             holder.execute("select from pgorch.runs where id = %s for update", [run_id])

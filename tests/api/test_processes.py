@@ -20,7 +20,9 @@ from tests.api.driving import DEADLINE_SECONDS, asking, plain, until
 from tests.support.engine import Engine
 
 ROOT = Path(__file__).parents[2]
-SERVE = "import sys; from pgorch.api.server import serve; serve(sys.argv[1], port=int(sys.argv[2]))"
+SERVE = (
+    "import sys; from pgorch.api.server import serve; serve(sys.argv[1], port=int(sys.argv[2]), no_auth=True)"
+)
 
 
 class ApiProcess:

@@ -22,7 +22,7 @@ async def test_the_same_graph_again_is_the_same_version(client: httpx.AsyncClien
     assert (first.json()["version"], first.json()["created"]) == (1, True)
     assert (other.json()["version"], other.json()["created"]) == (2, True)
     shown = (await client.get("/v1/graphs/daily")).json()
-    assert (shown["version"], shown["created_by"]) == (2, "api")
+    assert (shown["version"], shown["created_by"]) == (2, "ada")
     assert (await client.get("/v1/graphs/daily@1")).json()["definition"] == graph
     assert (await client.get(f"/v1/graphs/{first.json()['graph_id']}")).json()["version"] == 1
 

@@ -30,7 +30,7 @@ async def test_a_run_is_created_with_everything_that_was_asked_for(
     run = (await client.get(f"/v1/runs/{response.json()['run_id']}")).json()
     assert run["state"] == run["input"] == {"x": [1, 2.5, "z", None, True]}
     assert (run["priority"], run["queue"], run["idempotency_key"]) == (7, "fast", "k-1")
-    assert run["initiator"] == "api"
+    assert run["initiator"] == "ada"
     state = await client.get(f"/v1/runs/{run['run_id']}/state")
     assert state.json() == run["state"]
 
@@ -165,7 +165,7 @@ async def test_a_run_is_cancelled_once(client: httpx.AsyncClient, engine: Engine
 
     assert response.json() == {"run_id": str(run_id), "status": "cancelled"}
     last = engine.history(run_id)[-1]
-    assert (last["kind"], last["actor"], last["error"]["message"]) == ("run_cancelled", "api", "not needed")
+    assert (last["kind"], last["actor"], last["error"]["message"]) == ("run_cancelled", "ada", "not needed")
     problem = assert_problem(await client.post(f"/v1/runs/{run_id}/cancel"), 409, "wrong-state")
     assert "cancelled" in problem["detail"]
     assert_problem(await client.post(f"/graph/resume/{run_id}"), 409, "wrong-state")

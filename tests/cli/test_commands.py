@@ -74,6 +74,7 @@ def test_every_command_has_help_that_says_what_it_does(path: tuple[str, ...], no
         *["graphs list", "graphs show", "graphs create", "graphs validate"],
         *["runs list", "runs show", "runs state", "runs events", "runs watch", "runs cancel"],
         *["approvals list", "approvals approve", "approvals reject"],
+        *["keys create", "keys list", "keys revoke"],
         *["workers list", "tools list", "queues list"],
     ],
 )

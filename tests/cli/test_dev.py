@@ -80,7 +80,7 @@ def test_dev_starts_everything_restarts_what_dies_and_ends_everything(data_dir: 
             lines.append(line.strip())
         said = "\n".join(lines)
         assert re.search(rf"^PostgreSQL \d+\.\d+ \(embedded\), data in {data_dir}$", said, re.MULTILINE)
-        assert f"http://127.0.0.1:{port}" in said
+        assert f"http://127.0.0.1:{port}, without keys: everybody on this machine may use it" in said
         assert lines[-1] == "workers    1 with the tools greet"
         dsn = next(line.removeprefix("DSN").strip() for line in lines if line.startswith("DSN"))
 

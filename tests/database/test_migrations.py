@@ -1,5 +1,6 @@
 """Installing and upgrading the schema."""
 
+import re
 import subprocess
 import sys
 import threading
@@ -105,11 +106,18 @@ def test_a_fresh_installation_is_the_same_as_an_upgraded_one(
     empty_database: str, second_database: str
 ) -> None:
     files = sql_files()
-    # What an earlier release may have had: the first migration alone, and other texts of every function file.
+    # What an earlier release may have had: the first migration alone, and other texts of the function files,
+    # but of none that is about tables which came later.
+    later = {t for f in files.migrations[1:] for t in re.findall(r"create table (pgorch\.\w+)", f.text)}
     earlier = SqlFiles(
         migrations=files.migrations[:1],
-        functions=tuple(SqlFile(f.name, f"-- earlier\n{f.text}") for f in files.functions),
+        functions=tuple(
+            SqlFile(f.name, f"-- earlier\n{f.text}")
+            for f in files.functions
+            if not later & set(re.findall(r"pgorch\.\w+", f.text))
+        ),
     )
+    assert 10 < len(earlier.functions) < len(files.functions)
     migrate(empty_database, files=earlier)
     migrate(empty_database)
     migrate(second_database)

@@ -49,5 +49,6 @@ def test_digests_depend_on_the_text_and_not_on_line_ends(tmp_path: Path) -> None
 
 def test_every_file_has_a_number_of_its_own() -> None:
     files = sql_files()
-    assert [f.number for f in files.migrations] == list(range(1, len(files.migrations) + 1))
+    numbers = [f.number for f in files.migrations]
+    assert numbers == sorted(set(numbers))
     assert len({f.number for f in files.functions}) > 10

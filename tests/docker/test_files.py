@@ -62,6 +62,18 @@ def test_the_commands_of_the_services_exist_with_their_options(compose: Any) -> 
         assert {option for option in options if option.startswith("-")} <= known
 
 
+def test_the_first_key_is_made_by_the_command_that_the_file_names(compose: Any) -> None:
+    text = (ROOT / "docker" / "compose.yaml").read_text()
+    [(service, words)] = re.findall(r"^#.* exec (\w+) pgorch (keys create .+)$", text, re.MULTILINE)
+    # It runs where the database is known; the image's other environment is that of any process.
+    assert compose["services"][service]["environment"]["PGORCH_DSN"]
+    parameters = typer.main.get_command(app).commands["keys"].commands["create"].params  # type: ignore[attr-defined]
+    known = {option for parameter in parameters for option in parameter.opts}
+    assert {word for word in words.split() if word.startswith("--")} <= known
+    # And the API does ask for it.
+    assert "--no-auth" not in compose["services"]["api"]["command"]
+
+
 def test_there_are_two_workers_that_start_after_the_migration(compose: Any) -> None:
     services = compose["services"]
     assert services["worker"]["deploy"]["replicas"] == 2

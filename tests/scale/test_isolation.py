@@ -154,8 +154,8 @@ CALLED = """
     run_events run_state set_labels start start_many state_at timeline watch_run
 """
 WITHOUT_RUNS = """
-    bucket_count bucket_of clock_now create_graph explain_graph find_graph maintain new_run_id register_tools
-    retention set_clock set_retention uuid7 validate_graph
+    api_principal bucket_count bucket_of clock_now create_graph create_key explain_graph find_graph maintain
+    new_run_id register_tools retention revoke_key set_clock set_retention uuid7 validate_graph
 """
 
 
