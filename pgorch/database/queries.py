@@ -16,6 +16,7 @@ from psycopg import AsyncConnection, Connection
 from psycopg.rows import BaseRowFactory, class_row, scalar_row
 
 from pgorch.database import statements
+from pgorch.database.looking import Looking, SyncLooking
 from pgorch.database.rows import ApiPrincipal, CreatedGraph, Event, WatchedRun
 from pgorch.database.translation import translated
 from pgorch.strict_json import MAX_INPUT_BYTES, dumps
@@ -28,7 +29,7 @@ _IDS: BaseRowFactory[list[UUID]] = scalar_row
 _TEXT: BaseRowFactory[str] = scalar_row
 
 
-class Queries:
+class Queries(Looking):
     """The SQL functions on an async connection."""
 
     def __init__(self, connection: AsyncConnection[Any]) -> None:
@@ -135,7 +136,7 @@ class Queries:
                 return await cursor.fetchall()
 
 
-class SyncQueries:
+class SyncQueries(SyncLooking):
     """The SQL functions on a sync connection: the methods of `Queries`, one by one."""
 
     def __init__(self, connection: Connection[Any]) -> None:

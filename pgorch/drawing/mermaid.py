@@ -1,7 +1,7 @@
 """Graphs and runs as Mermaid flowcharts.
 
-Text of users gets into the chart as labels in quotes alone, and there all but letters, digits and some harmless
-signs are entity codes: it cannot end its quotes, add nodes, links or directives, or bring in HTML.
+Text of users gets into the chart as labels in quotes alone, and there all but letters, digits and some
+harmless signs are entity codes: it cannot end its quotes, add nodes, links or directives, or bring in HTML.
 """
 
 from collections.abc import Mapping

@@ -6,7 +6,7 @@ from pgorch.drawing.picture import Edge, Picture
 
 
 class Order:
-    """The dominator tree of a graph: each node's parent is the last node through which every way to it leads."""
+    """The dominator tree of a graph: a node's parent is the last one through which every way to it leads."""
 
     def __init__(self, picture: Picture) -> None:
         self.edges: dict[str, list[Edge]] = defaultdict(list)
@@ -23,7 +23,8 @@ class Order:
 
     def followers(self, id: str) -> tuple[list[str], list[str]]:
         """What is drawn below a node: branches that begin at it, and where they come together again."""
-        branches, after = [], []
+        branches: list[str] = []
+        after: list[str] = []
         for child in self._children[id]:
             forward = {s for s in self._sources[child] if s in self._place and not self._dominates(child, s)}
             (branches if forward == {id} else after).append(child)

@@ -3,17 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
-
-State = Literal["done", "failed", "skipped", "expired", "live", "waiting"]
-
-_ENDED: Final[Mapping[str, State]] = {
-    "step_completed": "done",
-    "approval_decided": "done",
-    "step_failed": "failed",
-    "step_skipped": "skipped",
-    "step_expired": "expired",
-}
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -44,9 +34,12 @@ class Picture:
 
 @dataclass(frozen=True)
 class Mark:
-    """How far a run has come in a node: `visits` that have ended, and the state of the last or present one."""
+    """How far a run has come in a node: `visits` that have ended, and the state of the last or present one.
 
-    state: State
+    States are done, failed, skipped, expired, live and waiting.
+    """
+
+    state: str
     visits: int
 
 
@@ -69,22 +62,9 @@ def picture_of(definition: Mapping[str, Any], title: str = "") -> Picture:
     )
 
 
-def marks_of(history: Iterable[Mapping[str, Any]], live: Iterable[Mapping[str, Any]]) -> dict[str, Mark]:
-    """By node, from the `history` and the `current_nodes` of a run's document. Nodes not reached are absent."""
-    marks: dict[str, Mark] = {}
-    for event in history:
-        state = _ENDED.get(str(event.get("kind")))
-        node = event.get("node")
-        if state is not None and node is not None:
-            earlier = marks.get(node)
-            marks[node] = Mark(state, (earlier.visits if earlier else 0) + 1)
-    for step in live:
-        node = str(step["node"])
-        state = "waiting" if step.get("status") == "waiting" else "live"
-        earlier = marks.get(node)
-        if earlier is None or earlier.state != "live":
-            marks[node] = Mark(state, earlier.visits if earlier else 0)
-    return marks
+def marks_of(rows: Iterable[tuple[str, str, int]]) -> dict[str, Mark]:
+    """By node, from the rows of pgorch.run_progress(): node, state, visits. Nodes not reached are absent."""
+    return {node: Mark(state, visits) for node, state, visits in rows}
 
 
 def _node(node: Mapping[str, Any]) -> Node:

@@ -48,7 +48,9 @@ def _line(node: Node, marks: Mapping[str, Mark] | None) -> str:
     if mark is None:
         return f"○ {text}"
     state = "running" if mark.state == "live" else mark.state
-    times = f" ×{mark.visits}" if mark.visits > 1 or (mark.visits and mark.state in ("live", "waiting")) else ""
+    times = (
+        f" ×{mark.visits}" if mark.visits > 1 or (mark.visits and mark.state in ("live", "waiting")) else ""
+    )
     return f"{_SIGNS[mark.state]} {text}  {state}{times}"
 
 

@@ -26,9 +26,7 @@ def explained(engine: Engine, run_id: UUID, node: str, seq: int | None = None) -
 
 def of_graph(engine: Engine, graph: str, node: str, state: Any, *more: Any) -> list[Row]:
     marks = ", ".join(["%s"] * (3 + len(more)))
-    return engine.rows(
-        f"select * from pgorch.explain_graph({marks})", graph, node, Jsonb(state), *more
-    )
+    return engine.rows(f"select * from pgorch.explain_graph({marks})", graph, node, Jsonb(state), *more)
 
 
 def taken(rows: list[Row]) -> list[str]:

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from tests.support.engine import Engine, chain, definition
+from tests.support.engine import Engine, Fails, Step, chain, definition
 
 
 def test_an_export_has_everything_that_belongs_to_a_run(engine: Engine) -> None:
@@ -86,3 +86,35 @@ def test_what_is_no_label_is_refused(engine: Engine, labels: Any) -> None:
     with pytest.raises(psycopg.Error) as caught:
         set_labels(engine, run_id, labels)
     assert caught.value.sqlstate == "OR006"
+
+
+def test_progress_tells_of_each_node_how_its_last_visit_ended_and_what_is_live(engine: Engine) -> None:
+    graph = definition(
+        ["a", {"id": "ok", "type": "approval"}, "b", "c", "d"],
+        ["a>ok", "a>b", ("b>c", {"on": "error"}), "c>d"],
+    )
+
+    def broken(step: Step) -> None:
+        raise Fails
+
+    run_id = engine.start(graph)
+    engine.run({"b": broken}, choose=lambda steps: [s for s in steps if s.node != "c"][:1] or steps[:1])
+    rows = engine.rows("select * from pgorch.run_progress(%s)", run_id)
+    assert {row["node"]: (row["state"], row["visits"]) for row in rows} == {
+        "a": ("done", 1),
+        "b": ("failed", 1),
+        "c": ("done", 1),
+        "d": ("done", 1),
+        "ok": ("waiting", 0),
+    }
+
+
+def test_a_tree_has_children_below_the_run_that_waits_for_them(engine: Engine) -> None:
+    graph = engine.graph(chain("a") | {"name": "one"})
+    top, first, second, inner, other = (engine.start(graph, bucket=0) for _ in range(5))
+    for child, parent in ((first, top), (second, top), (inner, first)):
+        engine.connection.execute("update pgorch.runs set parent_run_id = %s where id = %s", [parent, child])
+    rows = engine.rows("select * from pgorch.run_tree(%s)", top)
+    assert [(row["run_id"], row["depth"]) for row in rows] == [(top, 0), (first, 1), (inner, 2), (second, 1)]
+    assert other not in {row["run_id"] for row in rows}
+    assert rows[1]["parent_run_id"] == top

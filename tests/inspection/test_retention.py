@@ -55,7 +55,13 @@ class Past:
         return self.week(ago).strftime("_history_%Gw%V")
 
     def run(
-        self, ago: int, *, graph: str | None = None, finish: bool = True, key: str | None = None, hours: int = 1
+        self,
+        ago: int,
+        *,
+        graph: str | None = None,
+        finish: bool = True,
+        key: str | None = None,
+        hours: int = 1,
     ) -> UUID:
         engine = self.engine
         at = self.week(ago) + timedelta(hours=hours)
@@ -159,7 +165,9 @@ def test_what_a_child_or_a_fork_is_needed_for_keeps_it(old: Past) -> None:
         old.engine.connection.execute(
             "update pgorch.runs set forked_from = %s, forked_at = 1 where id = %s", [ancestor, fork]
         )
-        old.engine.connection.execute("update pgorch.runs set parent_run_id = %s where id = %s", [fork, child])
+        old.engine.connection.execute(
+            "update pgorch.runs set parent_run_id = %s where id = %s", [fork, child]
+        )
     assert old.maintain() == 0
     assert old.runs() == {ancestor, fork, child}
     assert old.entries(ancestor) == 3
@@ -208,9 +216,11 @@ def test_null_keeps_runs_for_ever_and_another_time_is_obeyed(old: Past) -> None:
 def test_runs_go_in_batches(old: Past) -> None:
     count = 5100
     old.engine.connection.execute(
-        "insert into pgorch.runs (bucket, id, graph_id, initiator, created_at, input, status, finished_at, live)"
-        " select 0, overlay(overlay(pgorch._first_id_of(%(at)s)::text placing lpad(to_hex(n), 8, '0') from 25)"
-        "           placing '00' from 35)::uuid, pgorch.find_graph('plain'), 'me', %(at)s, '{}',"
+        "insert into pgorch.runs"
+        " (bucket, id, graph_id, initiator, created_at, input, status, finished_at, live)"
+        " select 0, overlay(overlay("
+        "     pgorch._first_id_of(%(at)s)::text placing lpad(to_hex(n), 8, '0') from 25)"
+        "     placing '00' from 35)::uuid, pgorch.find_graph('plain'), 'me', %(at)s, '{}',"
         "   'completed', %(at)s, 0"
         " from generate_series(1, %(count)s) n",
         {"at": old.week(9), "count": count},

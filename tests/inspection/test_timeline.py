@@ -66,8 +66,8 @@ def test_a_decision_can_be_rehearsed_and_rolled_back(engine: Engine) -> None:
 
 def test_every_kind_of_entry_has_its_sentence(connection: psycopg.Connection[dict[str, object]]) -> None:
     rows = connection.execute(
-        "select k, pgorch._sentence(row(0, null, 1, k, 2, now(), null, null, 'node', null, null, 3, null, null,"
-        "  null, null)::pgorch.history) as said"
+        "select k, pgorch._sentence(jsonb_populate_record(null::pgorch.history,"
+        "   jsonb_build_object('kind', k, 'node', 'node', 'attempt', 2, 'item', 3))) as said"
         " from unnest(enum_range(null::pgorch.event_kind)) k"
     ).fetchall()
     assert all(row["said"] and "_" not in str(row["said"]) for row in rows), rows

@@ -92,6 +92,7 @@ def use_everything(engine: Engine) -> None:
     assert engine.rows("select * from pgorch.explain(%s, 'a')", run_id)
     assert engine.rows("select * from pgorch.explain(%s, 'ok')", run_id)
     value("select pgorch.export_run(%s)", run_id)
+    assert engine.rows("select * from pgorch.run_tree(%s)", run_id)
     value("select pgorch.set_labels(%s, %s)", run_id, Jsonb({"customer": "42"}))
     engine.approve(run_id)
     engine.reject(engine.start("only_approval", bucket=MINE))
@@ -147,11 +148,12 @@ def test_the_document_of_a_run_touches_its_bucket_alone(
         hold_other_buckets(locker, MINE, HOT_TABLES - {"_worker_leases"})
         assert engine.value("select pgorch.run_document(%s)", run_id)["status"] == "running"
         assert len(engine.rows("select * from pgorch.timeline(%s)", run_id)) == 2
+        assert len(engine.rows("select * from pgorch.run_progress(%s)", run_id)) == 1
 
 
 CALLED = """
     advance approve beat cancel decide diff_states enlist_worker explain export_run leave reject run_document
-    run_events run_state set_labels start start_many state_at timeline watch_run
+    run_events run_progress run_state run_tree set_labels start start_many state_at timeline watch_run
 """
 WITHOUT_RUNS = """
     api_principal bucket_count bucket_of clock_now create_graph create_key explain_graph find_graph maintain

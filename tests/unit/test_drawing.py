@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgorch.drawing import Mark, as_mermaid, as_text, marks_of, picture_of
+from pgorch.drawing import Mark, as_mermaid, as_text, picture_of
 from pgorch.drawing.mermaid import escaped
 from tests.support.engine import chain, definition
 
@@ -28,8 +28,9 @@ FORK = definition("a b c d e", ["a>b", "a>c", "b>d", "c>d", "d>e"], name="fork")
 LABEL = r'"(?:[^\W]|[ .,:/()=+!?*×…$-]|#\d+;)*"'
 NODE = r"n\d+"
 LINE = re.compile(
-    rf"flowchart TD|    {NODE}(?:\[{LABEL}\]|\{{\{{{LABEL}\}}\}}|\(\[{LABEL}\]\)|\[/{LABEL}/\]|\[\[{LABEL}\]\]"
-    rf"|\({LABEL}\)|>{LABEL}\])|    begin\(\( \)\) --> {NODE}|    {NODE} --> (?:\|{LABEL}\| )?{NODE}"
+    rf"flowchart TD|    {NODE}(?:\[{LABEL}\]|\{{\{{{LABEL}\}}\}}|\(\[{LABEL}\]\)|\[/{LABEL}/\]"
+    rf"|\[\[{LABEL}\]\]|\({LABEL}\)|>{LABEL}\])|    begin\(\( \)\) --> {NODE}"
+    rf"|    {NODE} --> (?:\|{LABEL}\| )?{NODE}"
     rf"|    classDef \w+ [\w:#,. -]+|    class {NODE}(?:,{NODE})* \w+"
 )
 
@@ -102,19 +103,6 @@ def test_outcomes_types_and_labels_are_shown() -> None:
     ]
 
 
-def test_a_run_leaves_its_marks() -> None:
-    history = [
-        {"kind": "step_completed", "node": "profile"},
-        {"kind": "attempt_failed", "node": "clean"},
-        {"kind": "step_failed", "node": "clean"},
-        {"kind": "step_completed", "node": "profile"},
-        {"kind": "run_failed"},
-    ]
-    assert marks_of(history, []) == {"profile": Mark("done", 2), "clean": Mark("failed", 1)}
-    live = [{"node": "profile", "status": "running"}, {"node": "clean", "status": "waiting"}]
-    assert marks_of(history, live) == {"profile": Mark("live", 2), "clean": Mark("waiting", 1)}
-
-
 def test_a_run_as_mermaid() -> None:
     chart = as_mermaid(picture_of(QUALITY), {"profile": Mark("done", 2), "clean": Mark("live", 1)})
     assert chart.splitlines()[:11] == [
@@ -153,7 +141,9 @@ def test_text_of_users_cannot_leave_its_label(text: str) -> None:
     assert "$$" not in escaped(text)
 
 
-@given(st.lists(st.text(min_size=1, max_size=100), min_size=1, max_size=6, unique=True), st.text(max_size=200))
+@given(
+    st.lists(st.text(min_size=1, max_size=100), min_size=1, max_size=6, unique=True), st.text(max_size=200)
+)
 def test_every_line_of_a_chart_is_one_of_the_few_that_there_are(ids: list[str], label: str) -> None:
     types = ["task", "approval", "wait", "map", "graph", "pass", "fail"]
     nodes: list[Any] = [{"id": id, "type": types[n % 7], "function": id[::-1]} for n, id in enumerate(ids)]
