@@ -88,6 +88,6 @@ LABELS: Final[Json] = {
     "type": "object",
     "description": "All labels, by name; those that are not named are taken away.",
     "maxProperties": 50,
-    "propertyNames": {"minLength": 1, "maxLength": 100},
+    "propertyNames": {"minLength": 1, "maxLength": 200},
     "additionalProperties": {"type": "string", "maxLength": 1000},
 }

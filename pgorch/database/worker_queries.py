@@ -20,7 +20,8 @@ _ADVANCE: LiteralString = (
 )
 _ADVANCE_ALL: LiteralString = (
     "select a.kind, a.step_id, a.lease_token, a.run_id, a.node, a.tool, a.attempt, a.born, "
-    "a.timeout_seconds, a.input, a.state, a.message, a.delay_seconds from " + _ADVANCE
+    "a.timeout_seconds, a.input, a.state, a.message, a.delay_seconds, a.role, a.item, a.heartbeat_seconds from "
+    + _ADVANCE
 )
 _ADVANCE_VERDICT: LiteralString = "select a.message from " + _ADVANCE + " where a.kind = 'refused'"
 _ENLIST: LiteralString = (
@@ -29,7 +30,7 @@ _ENLIST: LiteralString = (
     "p_marker => %s::bigint)"
 )
 _BEAT: LiteralString = (
-    "select b.alive, b.work_waiting, b.revoked from pgorch.beat(p_bucket => %s::int, "
+    "select b.alive, b.work_waiting, b.revoked, b.due_seconds from pgorch.beat(p_bucket => %s::int, "
     "p_worker_id => %s::uuid, p_lease_seconds => %s::float8) b"
 )
 _HELD: LiteralString = (
@@ -41,7 +42,8 @@ _SHORT_IDLE: LiteralString = "select set_config('idle_in_transaction_session_tim
 
 class Advanced(NamedTuple):
     """A row that advance() answered. `input` and `state` are JSON text, not yet decoded. A step whose
-    `state` is None has that of the row above."""
+    `state` is None has that of the row above. `role`: item (of a map), loose item and undo (whose `input` is
+    laid over the state, for the tool to take by name)."""
 
     kind: str
     step_id: int
@@ -56,6 +58,9 @@ class Advanced(NamedTuple):
     state: str | None
     message: str | None
     delay_seconds: float | None
+    role: str | None
+    item: int | None
+    heartbeat_seconds: float | None
 
 
 class Result(NamedTuple):
@@ -77,9 +82,12 @@ class Look(NamedTuple):
 
 
 class Beat(NamedTuple):
+    """`due_seconds`: until the next timer of the bucket is due, None without one."""
+
     alive: bool
     work_waiting: bool
     revoked: list[int]
+    due_seconds: float | None
 
 
 def prepare_for_advance(connection: AsyncConnection[Any]) -> None:

@@ -8,7 +8,7 @@ create or replace function pgorch._graph_error(
            || case when p_wrong is null then '{}'::jsonb else jsonb_build_object('wrong', p_wrong, 'right', p_right) end
     $$;
 comment on function pgorch._graph_error(text, text, text, text, text, jsonb) is
-    'One error of a definition. For a wrong name, `right` are the names that it may have been meant for, or "nodes" or "functions"; _with_near_names() turns them into the hint.';
+    'One error of a definition. For a wrong name, `right` are the names that it may have been meant for, or "nodes", "functions", "graphs", "tables", or a part (_fields); _with_near_names() turns them into the hint.';
 
 create or replace function pgorch._pointer(p_parent text, p_key text) returns text
     language sql immutable parallel safe

@@ -149,15 +149,18 @@ comment on function pgorch._is_predicate(jsonpath) is 'Is the result of a path a
 create or replace function pgorch._root_problem(p_root text, p_outcome text, p_type text) returns text
     language sql immutable
     as $$
-    -- p_outcome and p_type are those of an edge and its source; in templates they are null.
+    -- Of conditions, p_outcome and p_type are those of an edge and its source. Elsewhere p_outcome is null, and p_type says
+    -- where the path stands: 'item' in the input of a map, 'row' in a condition on a row, null in any other template.
     select case
+        when p_type = 'row' and p_outcome is null then format('$%s is not known to a condition on a row, which reads the row only', p_root)
         when p_root in ('input', 'nodes', 'run') then null
-        when p_root in ('item', 'index') then format('$%s is not supported by this version of pgorch', p_root)
+        when p_root in ('item', 'index') then case when p_outcome is not null or p_type is distinct from 'item'
+            then format('$%s is known in the input of a map only', p_root) end
         when p_root = 'error' and p_outcome is null then '$error is known to the edges out of the failed node only'
         when p_root = 'error' and p_outcome not in ('error', 'always') then '$error is known on edges with "on": "error" or "always" only'
         when p_root = 'decision' and p_outcome is null then '$decision is known to the edges out of the approval only'
         when p_root = 'decision' and p_type <> 'approval' then '$decision is known on edges out of an approval only'
-        when p_root = 'decision' and p_outcome = 'error' then '$decision is not known after an error'
+        when p_root = 'decision' and p_outcome in ('error', 'expired') then '$decision is known only where there was one'
         when p_root not in ('error', 'decision') then format('$%s is no root', p_root)
     end
     $$;
@@ -186,15 +189,18 @@ begin
         v_fault := pgorch._root_problem(v_root, p_outcome, p_type);
         if v_fault is null then
             continue;
+        elsif p_type = 'row' and p_outcome is null then
+            return next pgorch._graph_error(p_path, 'unknown_root', v_fault,
+                'A column of the row is $.<name>; what the run knows belongs in the key, or in the conditions of the edges behind.');
         elsif v_root in ('item', 'index') then
-            return next pgorch._graph_error(p_path, 'not_supported_yet', v_fault, 'It comes with nodes of type map.');
+            return next pgorch._graph_error(p_path, 'unknown_root', v_fault, 'What the items gave is $nodes.<id>.output, a list in their order.');
         elsif v_root in ('error', 'decision') then
             return next pgorch._graph_error(p_path, 'unknown_root', v_fault,
                 format('Elsewhere read it from $nodes.<id>.%s.', case v_root when 'error' then 'error' else 'output' end));
         else
             return next pgorch._graph_error(p_path, 'unknown_root', v_fault,
-                format('Roots are $ (the state), $input, $nodes, $run, $error and $decision; a key of the state is $.%s.', v_root),
-                '$' || v_root, '["$input", "$nodes", "$run", "$error", "$decision"]');
+                format('Roots are $ (the state), $input, $nodes, $run, $error and $decision, and in the input of a map $item and $index; a key of the state is $.%s.', v_root),
+                '$' || v_root, '["$input", "$nodes", "$run", "$error", "$decision", "$item", "$index"]');
         end if;
     end loop;
 end

@@ -37,7 +37,7 @@ create or replace function pgorch._count_of(p_part text, p_text text) returns in
     language sql immutable strict
     as $$ select (length(p_text) - length(replace(p_text, p_part, ''))) / length(p_part) $$;
 
-create or replace function pgorch._template_errors(p_template jsonb, p_path text) returns setof jsonb
+create or replace function pgorch._template_errors(p_template jsonb, p_path text, p_scope text) returns setof jsonb
     language plpgsql immutable
     as $body$
 declare
@@ -59,20 +59,24 @@ begin
         end if;
         return query
         select e from jsonb_array_elements(pgorch._template_parts(v_string.value)) p(value),
-                      pgorch._path_errors(p.value ->> 'path', v_string.path, 'bad_template', null, null) e
+                      pgorch._path_errors(p.value ->> 'path', v_string.path, 'bad_template', null, p_scope) e
         where p.value ? 'path';
     end loop;
 end
 $body$;
-comment on function pgorch._template_errors(jsonb, text) is 'Errors of the paths in a template.';
+comment on function pgorch._template_errors(jsonb, text, text) is 'Errors of the paths in a template; p_scope is ''item'' in the input of a map.';
 
-create or replace function pgorch._node_templates(p_node jsonb, p_path text) returns table (path text, template jsonb)
+create or replace function pgorch._node_templates(p_node jsonb, p_path text) returns table (path text, template jsonb, scope text)
     language sql immutable
     as $$
-    select p_path || '/' || k.key, p_node -> k.key
-    from unnest(array['input', 'title', 'show', 'error', 'message']) k(key)
-    where jsonb_typeof(p_node -> k.key) <> 'null'
+    select p_path || '/' || k.key || case k.key when 'row' then '/key' else '' end, t.template,
+           case when k.key = 'input' and p_node -> 'type' = '"map"' then 'item' end
+    from jsonb_each(case jsonb_typeof(p_node) when 'object' then p_node else '{}' end) k
+    cross join lateral (select case k.key when 'row' then k.value -> 'key' else k.value end as template) t
+    where k.key in ('input', 'title', 'show', 'error', 'message', 'items', 'concurrency_key', 'for', 'until', 'signal', 'row')
+      and jsonb_typeof(t.template) <> 'null'
     $$;
+comment on function pgorch._node_templates(jsonb, text) is 'The templates of a node, with their JSON pointers, and ''item'' where $item and $index are known.';
 
 create or replace function pgorch._node_refs(p_definition jsonb) returns text[]
     language sql immutable
@@ -83,6 +87,9 @@ create or replace function pgorch._node_refs(p_definition jsonb) returns text[]
         union all
         select unnest(pgorch._path_node_refs(p::jsonpath))
         from jsonb_array_elements(p_definition -> 'nodes') n(value), pgorch._node_templates(n.value, '') t, pgorch._template_paths(t.template) p
+        where strpos(t.template::text, '${') > 0
+        union all
+        select unnest(pgorch._path_node_refs(p::jsonpath)) from pgorch._template_paths(p_definition -> 'output') p
     ) r
     $$;
 comment on function pgorch._node_refs(jsonb) is 'The nodes that a valid graph reads as $nodes.<id> in conditions and templates.';

@@ -46,7 +46,7 @@ create or replace function pgorch._has_forks(
     as $$
     select exists (
         select from unnest(p_sources, p_outcomes, p_conditional) e(source, outcome, conditional)
-        join unnest(array['success', 'rejected', 'error']) o(outcome) on e.outcome in (o.outcome, 'always')
+        join unnest(array['success', 'rejected', 'expired', 'error']) o(outcome) on e.outcome in (o.outcome, 'always')
         where e.source > 0
         group by e.source, o.outcome
         having count(*) > 1 and (p_branch_all[e.source] or not bool_or(e.conditional)))

@@ -5,73 +5,97 @@ create or replace function pgorch._node_errors(p_nodes jsonb[]) returns setof js
     as $$
     with nodes as materialized (
         select '/nodes/' || (n.at - 1) as path, n.value, pgorch._node_type(n.value) as type, n.at,
-               jsonb_typeof(n.value -> 'id') = 'string' as has_id,
-               jsonb_typeof(n.value -> 'function') = 'string' as has_function
+               jsonb_typeof(n.value -> 'id') = 'string' as has_id
         from unnest(p_nodes) with ordinality n(value, at)
     ),
     known as (
-        select n.path, n.value, n.at, n.has_id, n.has_function,
-               case when n.type in ('task', 'approval', 'pass', 'fail') then n.type end as type
+        select n.path, n.value, n.at, n.has_id, case when n.type = any (pgorch._node_types()) then n.type end as type
         from nodes n where jsonb_typeof(n.value) = 'object'
     )
     select pgorch._key_errors('node', array_agg(n.path order by n.at), array_agg(n.value order by n.at),
-        array_agg(case when n.type in ('task', 'approval', 'pass', 'fail') then n.type end order by n.at))
+        array_agg(case when n.type = any (pgorch._node_types()) then n.type end order by n.at))
     from nodes n
     union all
     select pgorch._retry_errors(array_agg(k.path || '/retry' order by k.at), array_agg(k.value -> 'retry' order by k.at))
     from known k where jsonb_typeof(k.value -> 'retry') <> 'null'
     union all
-    select case
-        when n.value ->> 'type' in ('map', 'graph', 'wait') then pgorch._graph_error(n.path || '/type', 'not_supported_yet',
-            format('nodes of type %s are not supported by this version of pgorch', n.value ->> 'type'), 'Types are task, approval, pass and fail.')
-        else pgorch._graph_error(n.path || '/type', 'unknown_type', format('there is no type %s of nodes',
+    select pgorch._graph_error(n.path || '/type', 'unknown_type', format('there is no type %s of nodes',
             case when jsonb_typeof(n.value -> 'type') = 'string' then pgorch._quoted(n.value ->> 'type') else 'that is ' || pgorch._kind(n.value -> 'type') end),
-            'Types are task, approval, pass and fail.', n.value ->> 'type', '["task", "approval", "pass", "fail"]') end
+            'Types are ' || array_to_string(pgorch._node_types(), ', ') || '.', n.value ->> 'type', to_jsonb(pgorch._node_types()))
     from nodes n
     where jsonb_typeof(n.value -> 'type') <> 'null'
-      and (jsonb_typeof(n.value -> 'type') <> 'string' or n.type not in ('task', 'approval', 'pass', 'fail'))
+      and (jsonb_typeof(n.value -> 'type') <> 'string' or n.type <> all (pgorch._node_types()))
     union all
     select pgorch._graph_error(k.path || '/id', 'duplicate_id',
         format('the id %s is taken by an earlier node', pgorch._quoted(k.value ->> 'id')), 'Give every node an id of its own.')
     from (select k.path, k.value, row_number() over (partition by k.value ->> 'id' order by k.at) as nth from known k where k.has_id) k
     where k.nth > 1
     union all
-    select pgorch._graph_error(k.path, 'missing_key', '"function" is missing',
-        'A task names the function that a worker runs; a node without one has the type approval, pass or fail.')
-    from known k
-    where k.type = 'task' and jsonb_typeof(coalesce(k.value -> 'function', 'null')) = 'null'
-      and not k.value ?| pgorch._later_keys('node')
+    (select pgorch._template_errors(t.template, t.path, t.scope)
+     from known k, pgorch._node_templates(k.value, k.path) t
+     where strpos(t.template::text, '${') > 0
+     limit 1000)
     union all
-    select pgorch._graph_error(k.path || '/function', 'unknown_function',
-        format('no worker has registered the function %s', pgorch._quoted(k.value ->> 'function')),
+    select pgorch._function_errors(array_agg(k.path order by k.at), array_agg(k.value order by k.at), array_agg(k.type order by k.at)) from known k
+    union all
+    select e from known k, pgorch._work_errors(k.value, k.path, k.type) e
+    where k.type in ('map', 'graph', 'wait') or k.value ?| '{cancel_rest,concurrency,sql}'
+    union all
+    select e from known k, pgorch._approval_errors(k.value, k.path) e where k.type = 'approval' and k.value ?| '{form,quorum,remind}'
+    $$;
+comment on function pgorch._node_errors(jsonb[]) is 'Errors of nodes, each taken by itself.';
+
+create or replace function pgorch._function_errors(p_paths text[], p_nodes jsonb[], p_types text[]) returns setof jsonb
+    language sql stable
+    as $$
+    with known as materialized (
+        select n.path, n.value, n.type, jsonb_typeof(n.value -> 'function') = 'string' as has_function
+        from unnest(p_paths, p_nodes, p_types) n(path, value, type)
+    )
+    select pgorch._graph_error(k.path, 'missing_key', '"function" is missing',
+        format('A %s names the function that a worker runs, or has an sql statement; a node without either has another type: %s.',
+               k.type, array_to_string(array_remove(array_remove(pgorch._node_types(), 'task'), 'map'), ', ')))
+    from known k
+    where k.type in ('task', 'map') and num_nonnulls(k.value ->> 'function', k.value ->> 'sql') = 0
+    union all
+    select pgorch._graph_error(k.path || '/sql', 'bad_value', format('a %s has a function or an sql statement, and this one has both', k.type),
+        'Make two nodes of it.')
+    from known k
+    where k.type in ('task', 'map') and num_nonnulls(k.value ->> 'function', k.value ->> 'sql') = 2
+    union all
+    select pgorch._graph_error(k.path || '/function', 'bad_value', 'the function pgorch.sql performs statements, which are written differently',
+        'Write {"sql": "select my_function($1)", "input": ["${$.key}"]} in place of the function.')
+    from known k where k.type in ('task', 'map') and k.value ->> 'function' = 'pgorch.sql'
+    union all
+    select pgorch._graph_error(k.path || '/' || f.key, 'unknown_function',
+        format('no worker has registered the function %s', pgorch._quoted(k.value ->> f.key)),
         case when not exists (select from pgorch.tools) then 'No tool is registered at all: start a worker first.'
              else 'Start the worker that has it, or name one of the registered tools.' end,
-        k.value ->> 'function', '"functions"')
+        k.value ->> f.key, '"functions"')
     from known k
-    where k.type = 'task' and k.has_function and not exists (select from pgorch.tools t where t.name = k.value ->> 'function')
+    cross join unnest(array['function', 'compensate']) f(key)
+    where (k.type = 'task' or k.type = 'map' and f.key = 'function') and jsonb_typeof(k.value -> f.key) = 'string'
+      and not exists (select from pgorch.tools t where t.name = k.value ->> f.key)
+      and not (f.key = 'function' and k.value ->> f.key = 'pgorch.sql')
     union all
     select pgorch._graph_error(k.path || '/function', 'bad_value',
         format('an approval runs no function, and this one names %s', pgorch._quoted(k.value ->> 'function')),
         'Leave it out, or put the function into a task before or behind the approval.')
     from known k
     where k.type = 'approval' and k.has_function and k.value ->> 'function' <> 'wait_for_approval'
-    union all
-    (select pgorch._template_errors(t.template, t.path)
-     from known k, pgorch._node_templates(k.value, k.path) t
-     where strpos(t.template::text, '${') > 0
-     limit 1000)
     $$;
-comment on function pgorch._node_errors(jsonb[]) is 'Errors of nodes, each taken by itself.';
+comment on function pgorch._function_errors(text[], jsonb[], text[]) is 'Errors in what nodes run: their functions and statements, and what undoes them.';
 
 create or replace function pgorch._edge_errors(p_edges jsonb[], p_nodes jsonb[]) returns setof jsonb
     language sql immutable
     as $$
     with types as materialized (
-        select distinct on (n.value ->> 'id') n.value ->> 'id' as id, pgorch._node_type(n.value) as type
+        select distinct on (n.value ->> 'id') n.value ->> 'id' as id, pgorch._node_type(n.value) as type, n.value ->> 'deadline' is not null as has_deadline
         from unnest(p_nodes) with ordinality n(value, at) order by n.value ->> 'id', n.at
     ),
     edges as materialized (
-        select '/edges/' || (e.at - 1) as path, e.value, e.at, pgorch._edge_outcome(e.value) as outcome, s.type
+        select '/edges/' || (e.at - 1) as path, e.value, e.at, pgorch._edge_outcome(e.value) as outcome, s.type, s.has_deadline,
+               coalesce(e.value ->> 'on', e.value ->> 'sourceHandle') as written_outcome
         from unnest(p_edges) with ordinality e(value, at)
         left join types s on s.id = e.value ->> 'source'
         where jsonb_typeof(e.value) = 'object'
@@ -86,10 +110,15 @@ create or replace function pgorch._edge_errors(p_edges jsonb[], p_nodes jsonb[])
     where jsonb_typeof(e.value -> k.key) = 'string' and not exists (select from types t where t.id = e.value ->> k.key)
     union all
     select pgorch._graph_error(e.path || case when e.value ->> 'on' is null then '/sourceHandle' else '/on' end, 'bad_outcome',
-        format('a node of type %s is never %s', e.type, coalesce(e.value ->> 'on', e.value ->> 'sourceHandle')),
-        'Only approvals are approved or rejected.')
+        format('a node of type %s%s is never %s', e.type, case when e.type in ('approval', 'wait') and e.written_outcome = 'expired' then ' without deadline' else '' end,
+               e.written_outcome),
+        case when e.written_outcome <> 'expired' then 'Only approvals are approved or rejected.'
+             when e.type in ('approval', 'wait') then format('Give %s a "deadline".', pgorch._quoted(e.value ->> 'source'))
+             else 'Only approvals and waits with a deadline expire; a timeout of a task is an error.' end)
     from edges e
-    where e.type in ('task', 'pass', 'fail') and coalesce(e.value ->> 'on', e.value ->> 'sourceHandle') in ('approved', 'rejected')
+    where e.type = any (pgorch._node_types()) and e.type <> 'fail'
+      and (e.written_outcome in ('approved', 'rejected') and e.type <> 'approval'
+           or e.written_outcome = 'expired' and not (e.type in ('approval', 'wait') and e.has_deadline))
     union all
     select pgorch._graph_error(e.path || '/source', 'bad_outcome',
         format('%s is a fail node: the run ends there and no edge leaves it', pgorch._quoted(e.value ->> 'source')), 'Remove the edge, or make the node a pass node.')
@@ -116,7 +145,7 @@ create or replace function pgorch._else_errors(p_nodes jsonb[], p_edges jsonb[])
         select e.source, o.outcome, e.at, e.conditional, bool_or(e.conditional) over g as any_conditional,
                row_number() over (partition by e.source, o.outcome, e.conditional order by e.at) as nth
         from edges e
-        join unnest(array['success', 'rejected', 'error']) o(outcome) on e.outcome in (o.outcome, 'always')
+        join unnest(array['success', 'rejected', 'expired', 'error']) o(outcome) on e.outcome in (o.outcome, 'always')
         window g as (partition by e.source, o.outcome)
     )
     select distinct on (c.at) pgorch._graph_error('/edges/' || (c.at - 1), 'several_else',

@@ -46,6 +46,7 @@ begin
         return next pgorch._graph_error('/nodes', 'too_large',
             'more than 500,000 pairs of a join and a node before it', 'Let parallel branches join at fewer nodes; run parts of the graph one after another.');
     end if;
+    return query select e from pgorch._join_errors(p_definition, v_shape) e;
     return query select e from pgorch._loop_errors(p_definition, v_shape) e;
     return query select e from pgorch._pass_loop_errors(p_definition, v_shape) e;
     if v_shape.strays = '{}' then
@@ -54,6 +55,42 @@ begin
 end
 $$;
 comment on function pgorch._connection_errors(jsonb) is 'Errors that follow from how nodes and edges are connected.';
+
+create or replace function pgorch._join_errors(p_definition jsonb, p_shape record) returns setof jsonb
+    language plpgsql immutable
+    as $$
+declare
+    v_sources constant integer[] := p_shape.all_sources;
+    v_targets constant integer[] := p_shape.targets;
+    v_backs constant boolean[] := p_shape.backs;
+begin
+    if not jsonb_path_exists(p_definition, 'strict $.nodes[*].join.at_least', '{}', true) then
+        return;
+    end if;
+    return query
+    with arrivals as (
+        select e.target, count(*) as arrivals
+        from (select e.target from unnest(v_sources, v_targets, v_backs) e(source, target, back) where e.source > 0 and e.target > 0 and not e.back
+              union all
+              select p_shape.start_at) e
+        group by e.target
+    ),
+    joins as (
+        select n.at, (n.value #>> '{join,at_least}')::numeric as least, coalesce(a.arrivals, 0) as arrivals
+        from jsonb_array_elements(p_definition -> 'nodes') with ordinality n(value, at)
+        left join arrivals a on a.target = n.at
+        where jsonb_typeof(n.value #> '{join,at_least}') = 'number'
+    )
+    select pgorch._graph_error('/nodes/' || (j.at - 1) || '/join', 'bad_value',
+        case when j.least > j.arrivals then format('the join waits for %s arrivals, and at most %s can come in one visit', j.least, j.arrivals)
+             else format('the join waits for %s arrivals, and no branches of this graph run in parallel', j.least) end,
+        'Edges that go back begin another visit. Parallel are edges without condition out of one node, and those of a node with "branch": "all".')
+    from joins j
+    where j.least > j.arrivals or (j.least > 1 and not p_shape.has_forks)
+    order by j.at;
+end
+$$;
+comment on function pgorch._join_errors(jsonb, record) is 'Joins that wait for more than can come.';
 
 create or replace function pgorch._loop_errors(p_definition jsonb, p_shape record) returns setof jsonb
     language plpgsql immutable
@@ -149,7 +186,7 @@ begin
     select pgorch._graph_error('/nodes/' || (e.target - 1), 'unbounded_loop',
         format('the loop %s → %s consists of pass nodes only, so nothing in it changes: it goes round for ever',
             pgorch._tree_path(p_shape.ids, v_walk.parents, e.target, e.source), pgorch._quoted(p_shape.ids[e.target])),
-        'Give an edge of the loop a "limit", or let a task or an approval be part of it.')
+        'Give an edge of the loop a "limit", or let a task, a wait or an approval be part of it.')
     from unnest(v_sources, v_targets) e(source, target)
     where v_walk.places[e.target] <= v_walk.places[e.source] order by e.target limit 10;
 end
@@ -171,10 +208,15 @@ begin
          pgorch._template_strings(t.template, t.path) s,
          pgorch._template_paths(to_jsonb(s.value)) p(text),
          unnest(pgorch._path_node_refs(pgorch._path_or_null(p.text))) r(id)
-    where strpos(t.template::text, '${') > 0 and t.template::text ~ 'nodes';
+    where strpos(t.template::text, '${') > 0 and t.template::text ~ 'nodes'
+    union all
+    select null, s.path, r.id, false
+    from pgorch._template_strings(p_definition -> 'output', '/output') s,
+         pgorch._template_paths(to_jsonb(s.value)) p(text),
+         unnest(pgorch._path_node_refs(pgorch._path_or_null(p.text))) r(id);
 end
 $$;
-comment on function pgorch._references(jsonb) is 'Where conditions and templates read $nodes.<id>: the node that reads (of an edge: its source), the JSON pointer, the id ("" if none follows).';
+comment on function pgorch._references(jsonb) is 'Where conditions and templates read $nodes.<id>: the node that reads (of an edge: its source; of the output: null), the JSON pointer, the id ("" if none follows).';
 
 create or replace function pgorch._reference_errors(p_definition jsonb, p_shape record) returns setof jsonb
     language plpgsql immutable
@@ -190,11 +232,12 @@ begin
     with known as (
         select i.id, min(i.at)::integer as at from unnest(p_shape.ids) with ordinality i(id, at) group by i.id
     )
-    select array_agg(k.at), array_agg(r.path), array_agg(r.id), array_agg(r.of_edge), array_agg(coalesce(n.at, 0))
+    select array_agg(coalesce(k.at, 0)), array_agg(r.path), array_agg(r.id), array_agg(r.of_edge), array_agg(coalesce(n.at, 0))
     into v_readers, v_paths, v_refs, v_of_edge, v_nodes
     from (select distinct f.* from pgorch._references(p_definition) f) r
-    join known k on k.id = r.reader
-    left join known n on n.id = r.id;
+    left join known k on k.id = r.reader
+    left join known n on n.id = r.id
+    where k.at is not null or r.reader is null;
     if v_refs is null then
         return;
     end if;
@@ -208,7 +251,8 @@ begin
         else pgorch._graph_error(r.path, 'bad_reference', format('$nodes reads %s, which cannot come before %s',
             pgorch._quoted(r.id), pgorch._quoted(p_shape.ids[r.reader])), 'Only what nodes before it have given is known there.') end
     from unnest(v_paths, v_refs, v_nodes, v_readers, v_of_edge, v_before) r(path, id, node, reader, of_edge, comes_before)
-    where r.node = 0 or not (r.comes_before or (r.of_edge and r.node = r.reader) or p_shape.places[r.node] = 0 or p_shape.places[r.reader] = 0)
+    where r.node = 0
+       or not (r.comes_before or r.reader = 0 or (r.of_edge and r.node = r.reader) or p_shape.places[r.node] = 0 or p_shape.places[r.reader] = 0)
     order by r.path;
 end
 $$;
@@ -250,7 +294,7 @@ begin
         end loop;
     end loop;
     for v_at in 1 .. cardinality(p_nodes) loop
-        v_answers := array_append(v_answers, p_nodes[v_at] > 0 and get_bit(v_before[p_readers[v_at]], v_own[p_nodes[v_at]] - 1) = 1);
+        v_answers := array_append(v_answers, p_nodes[v_at] > 0 and p_readers[v_at] > 0 and get_bit(v_before[p_readers[v_at]], v_own[p_nodes[v_at]] - 1) = 1);
     end loop;
     return v_answers;
 end

@@ -46,8 +46,7 @@ begin
     if found then
         return;
     end if;
-    return query select e from pgorch._key_errors('graph', array[''], array[p_definition], null) e;
-    return query select e from pgorch._retry_errors(array['/retry'], array[p_definition -> 'retry']) e where jsonb_typeof(p_definition -> 'retry') <> 'null';
+    return query select e from pgorch._whole_graph_errors(p_definition) e;
     if jsonb_typeof(p_definition -> 'nodes') = 'array' then
         v_nodes := array(select n.value from jsonb_array_elements(p_definition -> 'nodes') with ordinality n(value, at) order by n.at);
     end if;
@@ -64,6 +63,7 @@ begin
     end if;
     if v_nodes <> '{}' then
         return query select e from pgorch._node_errors(v_nodes) e;
+        return query select e from pgorch._child_errors(v_nodes, p_definition ->> 'name') e;
     end if;
     if v_edges <> '{}' then
         return query select e from pgorch._edge_errors(v_edges, v_nodes) e;
@@ -84,10 +84,14 @@ create or replace function pgorch._with_near_names(p_error jsonb, p_definition j
         from (select pgorch._near_names(p_error ->> 'wrong', case p_error ->> 'right'
                   when 'nodes' then (select array_agg(d.value ->> 'id') from jsonb_path_query(p_definition, 'strict $.nodes[*]', '{}', true) d(value))
                   when 'functions' then (select array_agg(t.name) from pgorch.tools t)
+                  when 'graphs' then (select array_agg(distinct g.name) from pgorch.graphs g)
+                  when 'tables' then pgorch._waitable_tables()
                   when 'graph' then (select array_agg(f.key) from pgorch._fields('graph') f)
                   when 'node' then (select array_agg(f.key) from pgorch._fields('node') f)
                   when 'edge' then (select array_agg(f.key) from pgorch._fields('edge') f)
                   when 'retry' then (select array_agg(f.key) from pgorch._fields('retry') f)
+                  when 'row' then (select array_agg(f.key) from pgorch._fields('row') f)
+                  when 'remind' then (select array_agg(f.key) from pgorch._fields('remind') f)
                   else array(select r.name from jsonb_array_elements_text(p_error -> 'right') r(name)) end) as near
              where p_error ? 'wrong') n
         where n.near is not null), '{}')

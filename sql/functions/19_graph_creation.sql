@@ -7,7 +7,7 @@ create or replace function pgorch.create_graph(p_definition jsonb, p_actor text 
     as $$
 declare
     v_actor constant text := pgorch._actor(p_actor);
-    v_digest constant text := encode(sha256(convert_to(p_definition::text, 'UTF8')), 'hex');
+    v_digest constant text := encode(sha256(convert_to(p_definition::text || coalesce(E'\n' || pgorch._children(p_definition), ''), 'UTF8')), 'hex');
     v_name text;
     v_graph pgorch.graphs;
     v_errors jsonb;
@@ -41,7 +41,7 @@ begin
 end
 $$;
 comment on function pgorch.create_graph(jsonb, text) is
-    'Stores a graph as the next version of its name; the same content again gives the version that is there. An invalid one raises OR004 with all errors in the detail.';
+    'Stores a graph as the next version of its name; the same content again, with the same versions of the graphs that it runs, gives the version that is there. Waits on rows put triggers on their tables. An invalid one raises OR004 with all errors in the detail.';
 
 create or replace function pgorch._error_summary(p_errors jsonb) returns text
     language sql immutable
@@ -59,36 +59,22 @@ declare
     v_shape record;
     v_ids text[];
     v_ways_on record;
+    v_reducers constant jsonb := nullif(nullif(jsonb_strip_nulls(p_definition -> 'reducers'), 'null'), '{}');
 begin
     select s.* into v_shape from pgorch._graph_shape(p_definition) s;
     v_ids := v_shape.ids;
     select w.* into v_ways_on from pgorch._ways_on(v_shape, array(
         select jsonb_typeof(e.value -> 'condition') = 'string' and pgorch._path_roots((e.value ->> 'condition')::jsonpath) is not null
         from jsonb_array_elements(p_definition -> 'edges') with ordinality e(value, at) order by e.at)) w;
-    insert into pgorch.graphs (id, name, version, digest, definition, start_node, retry, has_forks, node_refs, created_at, created_by, owner)
+    insert into pgorch.graphs (id, name, version, digest, definition, start_node, retry, timeout, input_schema, reducers, output, has_forks,
+                               node_refs, created_at, created_by, owner)
     select pgorch.uuid7(), p_name, coalesce(max(g.version), 0) + 1, p_digest, p_definition, p_definition ->> 'start_node',
-           pgorch._normal_retry(p_definition -> 'retry'), v_shape.has_forks, pgorch._node_refs(p_definition), pgorch.clock_now(), p_actor,
-           session_user
+           pgorch._normal_retry(p_definition -> 'retry'), (p_definition ->> 'timeout')::interval,
+           nullif(p_definition -> 'input_schema', 'null'), v_reducers, nullif(p_definition -> 'output', 'null'),
+           v_shape.has_forks, pgorch._node_refs(p_definition), pgorch.clock_now(), p_actor, session_user
     from pgorch.graphs g where g.name = p_name
     returning * into v_graph;
-
-    insert into pgorch.nodes (graph_id, id, type, function, queue, priority, input, into_key, retry, timeout, title, show,
-                              branch_all, joins, loops, ends, fast_out, fast_in)
-    select v_graph.id, n.value ->> 'id', t.type, case when t.type = 'task' then n.value ->> 'function' end,
-           coalesce(n.value ->> 'queue', 'default'), (n.value ->> 'priority')::numeric::integer,
-           i.input, n.value ->> 'into', pgorch._normal_retry(n.value -> 'retry'), (n.value ->> 'timeout')::interval,
-           nullif(n.value -> 'title', 'null'), nullif(n.value -> 'show', 'null'),
-           coalesce(n.value ->> 'branch' = 'all', false), n.joins, n.chain::text[], n.ends,
-           t.type = 'task' and n.plain and not v_shape.has_forks and coalesce(n.value ->> 'branch', '') <> 'all',
-           t.type = 'task' and i.input is null and not n.joins
-    from rows from (
-        jsonb_array_elements(p_definition -> 'nodes'), unnest(v_shape.joins),
-        unnest(pgorch._loop_chains(v_shape.ids, v_shape.inner_loops, v_shape.outer_loops)),
-        unnest(v_ways_on.ends), unnest(v_ways_on.plain)) n(value, joins, chain, ends, plain)
-    cross join lateral (select pgorch._node_type(n.value) as type) t
-    cross join lateral (select case when t.type = 'fail'
-        then jsonb_strip_nulls(jsonb_build_object('error', coalesce(n.value ->> 'error', 'Failed'), 'message', n.value ->> 'message'))
-        else nullif(n.value -> 'input', 'null') end as input) i;
+    perform pgorch._store_nodes(v_graph, v_shape, v_ways_on.ends, v_ways_on.plain);
 
     insert into pgorch.edges (graph_id, source, rank, ord, target, on_outcome, condition, contains, roots, max_traversals,
                               counted_loop, back, edge_id, label)
@@ -114,33 +100,74 @@ begin
     cross join lateral unnest(n.loops) l(header)
     join pgorch.nodes h on h.graph_id = v_graph.id and h.id = l.header and h.joins
     where n.graph_id = v_graph.id;
+    perform pgorch._watch_tables(v_graph.id);
     return v_graph;
 end
 $$;
 comment on function pgorch._store_graph(jsonb, text, text, text) is 'Writes a valid definition and what routing needs to know of it.';
+
+create or replace function pgorch._store_nodes(p_graph pgorch.graphs, p_shape record, p_ends boolean[], p_plain boolean[]) returns void
+    language plpgsql
+    as $$
+declare
+    v_is_plain constant boolean := not p_graph.has_forks and p_graph.reducers is null;
+    v_chains constant text[] := pgorch._loop_chains(p_shape.ids, p_shape.inner_loops, p_shape.outer_loops);
+    v_joins constant boolean[] := p_shape.joins;
+begin
+    -- fast_out and fast_in name what _advance_plain() does as well as _settle() would, and nothing else: what is not
+    -- plainly a task goes by the longer way.
+    insert into pgorch.nodes (
+        graph_id, id, type, function, sql, queue, priority, input, into_key, retry, timeout, heartbeat, compensate, concurrency_key,
+        concurrency, items, tolerate, tolerate_percent, child_graph_id, wait_for, wait_until, wait_signal, wait_row, deadline,
+        title, show, form, assignees, quorum, exclude_initiator, remind, join_least, cancel_rest, branch_all, joins, loops, ends,
+        fast_out, fast_in)
+    select p_graph.id, n.v ->> 'id', t.type, t.function, n.v ->> 'sql', coalesce(n.v ->> 'queue', 'default'),
+           (n.v ->> 'priority')::numeric::integer, t.input, n.v ->> 'into', pgorch._normal_retry(n.v -> 'retry'),
+           (n.v ->> 'timeout')::interval, (n.v ->> 'heartbeat')::interval, n.v ->> 'compensate', nullif(n.v -> 'concurrency_key', 'null'),
+           coalesce((n.v ->> 'concurrency')::numeric::integer, case when n.v ->> 'concurrency_key' is not null then 1 end),
+           nullif(n.v -> 'items', 'null'),
+           case jsonb_typeof(n.v -> 'tolerate') when 'number' then (n.v ->> 'tolerate')::numeric::integer end,
+           case jsonb_typeof(n.v -> 'tolerate') when 'string' then rtrim(n.v ->> 'tolerate', '%')::numeric end,
+           case t.type when 'graph' then pgorch._graph_id(n.v ->> 'graph') end,
+           nullif(n.v -> 'for', 'null'), nullif(n.v -> 'until', 'null'), nullif(n.v -> 'signal', 'null'),
+           case t.type when 'wait' then pgorch._normal_row(n.v -> 'row') end, (n.v ->> 'deadline')::interval,
+           nullif(n.v -> 'title', 'null'), nullif(n.v -> 'show', 'null'), nullif(n.v -> 'form', 'null'),
+           case jsonb_typeof(n.v -> 'assignees') when 'array' then array(select jsonb_array_elements_text(n.v -> 'assignees')) end,
+           coalesce((n.v ->> 'quorum')::numeric::integer, 1), coalesce((n.v ->> 'exclude_initiator')::boolean, false),
+           case jsonb_typeof(n.v -> 'remind') when 'object' then jsonb_build_object(
+               'seconds', pgorch._seconds(n.v #> '{remind,after}'), 'to', coalesce(nullif(n.v #> '{remind,to}', 'null'), '[]')) end,
+           case when n.v -> 'join' = '"any"' then 1 else (n.v #>> '{join,at_least}')::numeric::integer end,
+           coalesce((n.v ->> 'cancel_rest')::boolean, false), coalesce(n.v ->> 'branch' = 'all', false), n.joins, n.chain::text[], n.ends,
+           t.is_plain and v_is_plain and n.plain and coalesce(n.v ->> 'branch', '') <> 'all'
+               -- A run that ends here has an output to be put together.
+               and not (n.ends and p_graph.output is not null),
+           t.is_plain and t.input is null and not n.joins
+    from rows from (jsonb_array_elements(p_graph.definition -> 'nodes'), unnest(v_joins), unnest(v_chains), unnest(p_ends), unnest(p_plain))
+         n(v, joins, chain, ends, plain)
+    cross join lateral (
+        select y.type, case when y.type in ('task', 'map') then case when n.v ->> 'sql' is null then n.v ->> 'function' else 'pgorch.sql' end end as function,
+               y.type = 'task' and num_nonnulls(n.v ->> 'sql', n.v ->> 'compensate', n.v ->> 'concurrency_key') = 0 as is_plain,
+               case when y.type = 'fail'
+                   then jsonb_strip_nulls(jsonb_build_object('error', coalesce(n.v ->> 'error', 'Failed'), 'message', n.v ->> 'message'))
+                   else nullif(n.v -> 'input', 'null') end as input
+        from (select pgorch._node_type(n.v) as type) y) t;
+end
+$$;
+comment on function pgorch._store_nodes(pgorch.graphs, record, boolean[], boolean[]) is 'Writes the nodes of a graph, with what its shape means for them; p_ends and p_plain are those of _ways_on().';
 
 create or replace function pgorch.find_graph(p_graph text) returns uuid
     language plpgsql stable
     set search_path = pg_catalog, pgorch, pg_temp
     as $$
 declare
-    v_id uuid;
-    v_parts text[] := regexp_match(p_graph, '^(.*)@([0-9]{1,9})$');
+    v_id constant uuid := pgorch._graph_id(p_graph);
+    v_name constant text := regexp_replace(p_graph, '@[0-9]{1,9}$', '');
 begin
-    if p_graph ~ '^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$' then
-        select g.id into v_id from pgorch.graphs g where g.id = p_graph::uuid;
-    end if;
-    if v_id is null then
-        select g.id into v_id from pgorch.graphs g where g.name = p_graph order by g.version desc limit 1;
-    end if;
-    if v_id is null and v_parts is not null then
-        select g.id into v_id from pgorch.graphs g where g.name = v_parts[1] and g.version = v_parts[2]::integer;
-    end if;
     if v_id is null then
         perform pgorch._raise('OR003', format('there is no graph %s', coalesce(pgorch._quoted(p_graph), 'null')), coalesce(
-            (select format('%s has the versions 1 to %s.', pgorch._quoted(v_parts[1]), max(g.version))
-             from pgorch.graphs g where g.name = v_parts[1] having count(*) > 0),
-            pgorch._near_names(coalesce(v_parts[1], p_graph), (select array_agg(distinct g.name) from pgorch.graphs g)),
+            (select format('%s has the versions 1 to %s.', pgorch._quoted(v_name), max(g.version))
+             from pgorch.graphs g where g.name = v_name having count(*) > 0),
+            pgorch._near_names(v_name, (select array_agg(distinct g.name) from pgorch.graphs g)),
             'Give the id of a graph, its name (the latest version), or name@version.'));
     end if;
     return v_id;

@@ -54,11 +54,32 @@ create or replace function pgorch._node_var(
     as $$
     select jsonb_build_object('output', p_output, 'error', p_error, 'attempts', p_attempt, 'visits', p_visits,
                'status', case p_kind when 'step_completed' then 'completed' when 'step_failed' then 'failed'
+                                     when 'step_expired' then 'expired' when 'step_skipped' then 'skipped'
                                      else p_output ->> 'decision' end)
     $$;
 comment on function pgorch._node_var is 'What $nodes.<id> is after a visit.';
 
-create or replace function pgorch._node_vars(p_bucket integer, p_run_id uuid, p_node_refs text[]) returns jsonb
+create or replace function pgorch._sources(p_bucket integer, p_run pgorch.runs) returns table (run_id uuid, upto integer)
+    language plpgsql stable
+    as $$
+declare
+    v_from uuid := p_run.forked_from;
+    v_at integer := p_run.forked_at;
+begin
+    run_id := p_run.id;
+    upto := p_run.seq;
+    return next;
+    while v_from is not null loop
+        run_id := v_from;
+        upto := least(upto, v_at);
+        return next;
+        select r.forked_from, r.forked_at into v_from, v_at from pgorch.runs r where r.bucket = p_bucket and r.id = run_id;
+    end loop;
+end
+$$;
+comment on function pgorch._sources(integer, pgorch.runs) is 'Whose history is a run''s, and up to which entry: its own and, if it was forked, that of the run it was forked from, and so on.';
+
+create or replace function pgorch._node_vars(p_bucket integer, p_run pgorch.runs, p_node_refs text[]) returns jsonb
     language plpgsql stable
     as $$
 begin
@@ -66,17 +87,24 @@ begin
         select coalesce(jsonb_object_agg(n.id, pgorch._node_var(h.kind, h.output, h.error, h.attempt, v.visits)), '{}')
         from unnest(p_node_refs) n(id)
         cross join lateral (
-            select h.output, h.error, h.attempt, h.kind from pgorch.history h
-            where h.bucket = p_bucket and h.run_id = p_run_id and h.node = n.id
-              and h.kind in ('step_completed', 'step_failed', 'approval_decided')
+            select h.output, h.error, h.attempt, h.kind
+            from pgorch._sources(p_bucket, p_run) o
+            cross join lateral (
+                select h.* from pgorch.history h
+                where h.bucket = p_bucket and h.run_id = o.run_id and h.seq <= o.upto and h.node = n.id
+                  and h.kind in ('step_completed', 'step_failed', 'step_expired', 'step_skipped', 'approval_decided')
+                order by h.seq desc limit 1) h
             order by h.seq desc limit 1) h
         cross join lateral (
-            select count(*) as visits from pgorch.history h
-            where h.bucket = p_bucket and h.run_id = p_run_id and h.node = n.id
-              and h.kind in ('step_completed', 'step_failed', 'approval_decided')) v);
+            select sum(c.visits)::bigint as visits
+            from pgorch._sources(p_bucket, p_run) o
+            cross join lateral (
+                select count(*) as visits from pgorch.history h
+                where h.bucket = p_bucket and h.run_id = o.run_id and h.seq <= o.upto and h.node = n.id
+                  and h.kind in ('step_completed', 'step_failed', 'step_expired', 'step_skipped', 'approval_decided')) c) v);
 end
 $$;
-comment on function pgorch._node_vars(integer, uuid, text[]) is 'The variable $nodes, of the nodes that a graph refers to and that have ended at least once.';
+comment on function pgorch._node_vars(integer, pgorch.runs, text[]) is 'The variable $nodes, of the nodes that a graph refers to and that have ended at least once.';
 
 create or replace function pgorch._vars(p_bucket integer, p_run pgorch.runs, p_graph pgorch.graphs, p_roots text[]) returns jsonb
     language plpgsql stable
@@ -89,7 +117,7 @@ begin
         v_vars := v_vars || jsonb_build_object('input', p_run.input);
     end if;
     if 'nodes' = any (p_roots) then
-        v_vars := v_vars || jsonb_build_object('nodes', pgorch._node_vars(p_bucket, p_run.id, p_graph.node_refs));
+        v_vars := v_vars || jsonb_build_object('nodes', pgorch._node_vars(p_bucket, p_run, p_graph.node_refs));
     end if;
     if 'run' = any (p_roots) then
         v_vars := v_vars || jsonb_build_object('run', jsonb_build_object(

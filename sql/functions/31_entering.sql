@@ -9,25 +9,34 @@ create or replace function pgorch._enter_task(
     p_bucket integer, p_run pgorch.runs, p_node pgorch.nodes, p_move pgorch._move, p_input jsonb, p_now timestamptz) returns void
     language plpgsql
     as $$
+declare
+    v_held constant text := case when p_run.status = 'paused' then 'paused' end;
 begin
-    insert into pgorch.steps (bucket, run_id, graph_id, kind, priority, created_at, lane_queue, lane_tool, ready_at, input,
+    insert into pgorch.steps (bucket, run_id, graph_id, kind, priority, created_at, lane_queue, lane_tool, held, ready_at, input,
                               visit, counts, lineage, born, node)
     values (p_bucket, p_run.id, p_run.graph_id, 'task', coalesce(p_node.priority, p_run.priority), p_now,
-            pgorch._lane_queue(p_node.queue, p_run.queue), p_node.function, p_now, p_input,
-            p_move.visit, p_move.counts, p_move.lineage, p_run.seq, p_node.id);
+            case when v_held is null then pgorch._lane_queue(p_node.queue, p_run.queue) end,
+            case when v_held is null then p_node.function end, v_held, p_now, p_input,
+            p_move.visit, p_move.counts, p_move.lineage, coalesce(p_move.born, p_run.seq), p_node.id);
 end
 $$;
 
-create or replace function pgorch._enter_join(
-    p_bucket integer, p_run pgorch.runs, p_node pgorch.nodes, p_move pgorch._move, p_now timestamptz) returns void
+create or replace function pgorch._enter_waiting(
+    p_bucket integer, p_run pgorch.runs, p_kind pgorch.step_kind, p_move pgorch._move, p_input jsonb, p_now timestamptz) returns bigint
     language plpgsql
     as $$
+declare
+    v_id bigint;
 begin
-    -- One row per arrival, so that an arrival costs the same however many came before.
-    insert into pgorch.steps (bucket, run_id, graph_id, kind, created_at, ready_at, visit, counts, lineage, born, node)
-    values (p_bucket, p_run.id, p_run.graph_id, 'join', p_now, p_now, p_move.visit, p_move.counts, p_move.lineage, p_run.seq, p_node.id);
+    insert into pgorch.steps (bucket, run_id, graph_id, kind, created_at, ready_at, input, visit, counts, lineage, born, node)
+    values (p_bucket, p_run.id, p_run.graph_id, p_kind, p_now, p_now, p_input, p_move.visit, p_move.counts, p_move.lineage,
+            coalesce(p_move.born, p_run.seq), p_move.node)
+    returning id into v_id;
+    return v_id;
 end
 $$;
+comment on function pgorch._enter_waiting is
+    'A step that no worker performs: it waits for something. Of a join there is one for each arrival, so that an arrival costs the same however many came before.';
 
 create or replace function pgorch._rendered(
     p_bucket integer, p_run pgorch.runs, p_graph pgorch.graphs, p_template jsonb,

@@ -1,15 +1,16 @@
 -- Whether and when a failed attempt is made again.
 
-create or replace function pgorch._retry_policy(p_graph_id uuid, p_node text) returns jsonb
+create or replace function pgorch._retry_policy(p_graph_id uuid, p_node text, p_kind pgorch.step_kind) returns jsonb
     language sql stable
     as $$
-    select coalesce(n.retry, t.retry, g.retry)
+    -- What undoes a step has its own policy, that of its tool.
+    select coalesce(case when p_kind <> 'undo' then n.retry end, t.retry, g.retry)
     from pgorch.nodes n
     join pgorch.graphs g on g.id = n.graph_id
-    left join pgorch.tools t on t.name = n.function
+    left join pgorch.tools t on t.name = case when p_kind = 'undo' then n.compensate else n.function end
     where n.graph_id = p_graph_id and n.id = p_node
     $$;
-comment on function pgorch._retry_policy(uuid, text) is 'The node''s own policy, else the tool''s, else the graph''s; null: one attempt.';
+comment on function pgorch._retry_policy(uuid, text, pgorch.step_kind) is 'The node''s own policy, else the tool''s, else the graph''s; null: one attempt.';
 
 create or replace function pgorch._retry_delay(p_policy jsonb, p_error jsonb, p_failures integer, p_random double precision)
     returns double precision

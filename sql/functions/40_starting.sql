@@ -1,15 +1,31 @@
 -- Starting runs.
 -- Public functions here set enable_seqscan off: a plan made while a table was tiny would read all of it later.
 
-create or replace function pgorch._checked_start(p_input jsonb, p_priority integer, p_queue text, p_bucket integer) returns void
-    language plpgsql immutable
+create or replace function pgorch._checked_start(
+    p_graph_id uuid, p_inputs jsonb[], p_priority integer, p_queue text, p_bucket integer, p_labels jsonb) returns void
+    language plpgsql stable
     as $$
+declare
+    v_input jsonb;
+    v_graph pgorch.graphs;
+    v_problem text;
 begin
-    if jsonb_typeof(p_input) is distinct from 'object' then
-        perform pgorch._raise('OR006', format('the input of a run is a JSON object, not %s', coalesce(jsonb_typeof(p_input), 'null')),
-            'Put the value under a key, for instance {"value": ...}.');
-    end if;
-    perform pgorch._checked_json(p_input, 'the input', 4194304);
+    select g.* into v_graph from pgorch.graphs g where g.id = p_graph_id;
+    foreach v_input in array p_inputs loop
+        if jsonb_typeof(v_input) is distinct from 'object' then
+            perform pgorch._raise('OR006', format('the input of a run is a JSON object, not %s', coalesce(jsonb_typeof(v_input), 'null')),
+                'Put the value under a key, for instance {"value": ...}.');
+        end if;
+        perform pgorch._checked_json(v_input, 'the input', 4194304);
+        if v_graph.input_schema is not null then
+            v_problem := pgorch._input_problem(v_graph, v_input);
+            if v_problem is not null then
+                perform pgorch._raise('OR006', format('the input does not fit %s: %s', v_graph.name, v_problem),
+                    'The graph''s input_schema says what it takes.');
+            end if;
+        end if;
+    end loop;
+    perform pgorch._check_labels(p_labels);
     if p_priority is null or abs(p_priority) > 1000 then
         perform pgorch._raise('OR006', format('priority %s is outside -1000 to 1000', coalesce(p_priority::text, 'null')), 'Higher runs first; 0 is usual.');
     end if;
@@ -22,6 +38,22 @@ begin
 end
 $$;
 
+create or replace function pgorch._check_labels(p_labels jsonb) returns void
+    language plpgsql immutable
+    as $$
+begin
+    if p_labels is null then
+        return;
+    elsif jsonb_typeof(p_labels) <> 'object' then
+        perform pgorch._raise('OR006', format('labels are an object of texts, not %s', jsonb_typeof(p_labels)), 'For instance {"customer": "acme"}.');
+    elsif (select count(*) > 50 or coalesce(bool_or(jsonb_typeof(l.value) <> 'string' or length(l.value #>> '{}') > 1000
+                                                    or length(l.key) not between 1 and 200), false)
+           from jsonb_each(p_labels) l) then
+        perform pgorch._raise('OR006', 'labels are at most 50 texts of at most 1,000 characters, their names have 1 to 200', 'Shorten them.');
+    end if;
+end
+$$;
+
 create or replace function pgorch._key_bucket(p_key text) returns integer
     language sql stable
     as $$ select abs(hashtext(p_key)::bigint % pgorch.bucket_count())::integer $$;
@@ -29,7 +61,7 @@ comment on function pgorch._key_bucket(text) is 'Runs with an idempotency key li
 
 create or replace function pgorch.start(
     p_graph text, p_input jsonb default '{}', p_idempotency_key text default null, p_priority integer default 0,
-    p_queue text default null, p_actor text default null, p_bucket integer default null) returns uuid
+    p_queue text default null, p_actor text default null, p_bucket integer default null, p_labels jsonb default null) returns uuid
     language plpgsql
     set jit = off set enable_seqscan = off
     as $$
@@ -41,10 +73,10 @@ declare
     v_earlier record;
     v_digest text;
 begin
-    perform pgorch._checked_start(p_input, p_priority, p_queue, p_bucket);
+    perform pgorch._checked_start(v_graph_id, array[p_input], p_priority, p_queue, p_bucket, p_labels);
     if p_idempotency_key is null then
         v_bucket := coalesce(v_bucket, floor(random() * pgorch.bucket_count())::integer);
-        return (pgorch._start(v_bucket, v_graph_id, array[p_input], null, p_priority, p_queue, v_actor))[1];
+        return (pgorch._start(v_bucket, v_graph_id, array[p_input], null, p_priority, p_queue, v_actor, p_labels => p_labels))[1];
     end if;
 
     if p_idempotency_key = '' or length(p_idempotency_key) > 200 then
@@ -58,7 +90,7 @@ begin
     values (v_bucket, p_idempotency_key, v_ids[1], v_digest, pgorch.clock_now())
     on conflict (bucket, key) do nothing;
     if found then
-        return (pgorch._start(v_bucket, v_graph_id, array[p_input], v_ids, p_priority, p_queue, v_actor, p_idempotency_key))[1];
+        return (pgorch._start(v_bucket, v_graph_id, array[p_input], v_ids, p_priority, p_queue, v_actor, p_idempotency_key, p_labels))[1];
     end if;
     select k.run_id, k.digest into v_earlier
     from pgorch._idempotency_keys k where k.bucket = v_bucket and k.key = p_idempotency_key;
@@ -75,28 +107,27 @@ comment on function pgorch.start is
 
 create or replace function pgorch.start_many(
     p_graph text, p_inputs jsonb[], p_priority integer default 0, p_queue text default null,
-    p_actor text default null, p_bucket integer default null) returns uuid[]
+    p_actor text default null, p_bucket integer default null, p_labels jsonb default null) returns uuid[]
     language plpgsql
     set jit = off set enable_seqscan = off
     as $$
 declare
-    v_input jsonb;
+    v_graph_id constant uuid := pgorch.find_graph(p_graph);
 begin
     if cardinality(p_inputs) > 100000 then
         perform pgorch._raise('OR006', format('%s runs are too many for one call', cardinality(p_inputs)), 'Start at most 100,000 at once.');
     end if;
-    foreach v_input in array coalesce(p_inputs, '{}') loop
-        perform pgorch._checked_start(v_input, p_priority, p_queue, p_bucket);
-    end loop;
-    return pgorch._start(coalesce(p_bucket, floor(random() * pgorch.bucket_count())::integer), pgorch.find_graph(p_graph),
-                         coalesce(p_inputs, '{}'), null, p_priority, p_queue, pgorch._actor(p_actor));
+    perform pgorch._checked_start(v_graph_id, coalesce(p_inputs, '{}'), p_priority, p_queue, p_bucket, p_labels);
+    return pgorch._start(coalesce(p_bucket, floor(random() * pgorch.bucket_count())::integer), v_graph_id,
+                         coalesce(p_inputs, '{}'), null, p_priority, p_queue, pgorch._actor(p_actor), p_labels => p_labels);
 end
 $$;
 comment on function pgorch.start_many is 'Starts many runs of one graph, one per input, in one go; returns their ids in the order of the inputs. All or none.';
 
 create or replace function pgorch._start(
     p_bucket integer, p_graph_id uuid, p_inputs jsonb[], p_ids uuid[], p_priority integer, p_queue text, p_actor text,
-    p_idempotency_key text default null) returns uuid[]
+    p_idempotency_key text default null, p_labels jsonb default null, p_parent_run_id uuid default null,
+    p_parent_step_id bigint default null, p_depth integer default null, p_paused boolean default false) returns uuid[]
     language plpgsql
     as $$
 declare
@@ -113,11 +144,17 @@ begin
     if v_ids is null then
         select coalesce(array_agg(pgorch.new_run_id(p_bucket)), '{}') into v_ids from generate_series(1, cardinality(p_inputs));
     end if;
-    insert into pgorch.runs (bucket, id, graph_id, initiator, created_at, idempotency_key, priority, queue, input, status, live)
-    select p_bucket, t.id, p_graph_id, p_actor, v_now, p_idempotency_key, p_priority, p_queue, t.input, 'running', 1
+    insert into pgorch.runs (bucket, id, graph_id, initiator, created_at, idempotency_key, priority, queue, input, status, live,
+                             labels, parent_run_id, parent_step_id, depth)
+    select p_bucket, t.id, p_graph_id, p_actor, v_now, p_idempotency_key, p_priority, p_queue, t.input,
+           case when p_paused then 'paused' else 'running' end::pgorch.run_status, 1, p_labels, p_parent_run_id, p_parent_step_id, p_depth
     from unnest(v_ids, p_inputs) t(id, input);
+    if v_graph.timeout is not null then
+        insert into pgorch.timers (bucket, run_id, due_at, kind)
+        select p_bucket, t.id, v_now + v_graph.timeout, 'run_timeout' from unnest(v_ids) t(id);
+    end if;
 
-    if v_node.fast_in then
+    if v_node.fast_in and not p_paused then
         insert into pgorch.steps (bucket, run_id, graph_id, kind, priority, created_at, lane_queue, lane_tool, ready_at,
                                   visit, lineage, born, node)
         select p_bucket, t.id, p_graph_id, 'task', coalesce(v_node.priority, p_priority), v_now,
@@ -138,7 +175,7 @@ begin
             v_move.visit := array_fill(0, array[cardinality(v_node.loops)]);
             v_move.lineage := '[]';
         end if;
-        perform pgorch._proceed(p_bucket, v_run, array[v_move], v_now);
+        perform pgorch._proceed(p_bucket, v_run, array[v_move], v_now, p_nested => true);
     end loop;
     return v_ids;
 end

@@ -12,7 +12,8 @@ create or replace function pgorch.advance(
     p_bucket integer, p_worker_id uuid, p_step_ids bigint[], p_lease_tokens uuid[], p_outcomes text[], p_outputs jsonb[],
     p_want integer, p_look boolean default true, p_asleep boolean default false, p_cursor timestamptz[] default null)
     returns table (kind text, step_id bigint, lease_token uuid, run_id uuid, node text, tool text, attempt integer, born integer,
-                   timeout_seconds double precision, input jsonb, state jsonb, message text, delay_seconds double precision)
+                   timeout_seconds double precision, input jsonb, state jsonb, message text, delay_seconds double precision,
+                   role text, item integer, heartbeat_seconds double precision)
     language plpgsql
     set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_bitmapscan = off
     as $$
@@ -34,7 +35,8 @@ begin
     if not found then
         return query
             select 'refused', t.id, t.token, null::uuid, null::text, null::text, null::integer, null::integer, null::double precision,
-                   null::jsonb, null::jsonb, 'this worker''s lease is over', null::double precision
+                   null::jsonb, null::jsonb, 'this worker''s lease is over', null::double precision, null::text, null::integer,
+                   null::double precision
             from unnest(p_step_ids, p_lease_tokens) t(id, token);
         return;
     end if;
@@ -44,7 +46,8 @@ begin
                                          v_lease.queues, v_lease.tools, v_token, p_want, p_look, v_from, v_now);
         if v_plain is not null then
             return query
-                select 'step', t.id, v_token, t.run_id, t.target, t.tool, 1, t.seq + 1, t.timeout, null::jsonb, t.state, null::text, null::double precision
+                select 'step', t.id, v_token, t.run_id, t.target, t.tool, 1, t.seq + 1, t.timeout, null::jsonb, t.state, null::text,
+                       null::double precision, null::text, null::integer, null::double precision
                 from unnest(v_plain) t where t.stays;
             get diagnostics v_got = row_count;
         end if;
@@ -64,7 +67,7 @@ begin
                 return query
                     select case when s.message is not null then 'refused' else 'later' end, s.step_id, s.lease_token, v_group.run_id,
                            null::text, null::text, null::integer, null::integer, null::double precision, null::jsonb, null::jsonb,
-                           s.message, s.delay_seconds
+                           s.message, s.delay_seconds, null::text, null::integer, null::double precision
                     from pgorch._settle(p_bucket, p_worker_id, v_group.run_id, v_group.ids, v_group.tokens,
                                         v_group.outcomes, v_group.outputs, v_now) s;
             end loop;
@@ -77,25 +80,30 @@ begin
         if v_found.cursor is not null then
             return query
                 select 'looked', null::bigint, null::uuid, null::uuid, null::text, null::text, null::integer, null::integer,
-                       null::double precision, null::jsonb, null::jsonb, v_found.cursor::text, null::double precision;
+                       null::double precision, null::jsonb, null::jsonb, v_found.cursor::text, null::double precision,
+                       null::text, null::integer, null::double precision;
         end if;
         if v_found.ids <> '{}' then
             v_got := v_got + cardinality(v_found.ids);
             return query
-                select case when s.deaths >= 3 then 'quarantined' else 'step' end, s.id, v_token, s.run_id, s.node, n.function,
-                       s.attempt, s.born, extract(epoch from n.timeout)::double precision, s.input,
+                select case when s.deaths >= 3 then 'quarantined' else 'step' end, s.id, v_token, s.run_id, s.node,
+                       case when s.kind = 'undo' then n.compensate else n.function end, s.attempt, s.born, extract(epoch from n.timeout)::double precision, s.input,
                        -- Branches of a run come one after the other: its state, which may be large, is given once.
                        case when s.run_id is distinct from lag(s.run_id) over () then pgorch._state(r.input, r.snapshot, r.delta) end,
                        case when s.deaths >= 3 then
                            format('%s workers died while they ran this step; it is not tried again', s.deaths) end,
-                       null::double precision
+                       null::double precision,
+                       -- What is by name alone: of an item without a template, and of what undoes a step, input goes over the state.
+                       case when s.kind = 'undo' then 'undo' when s.kind = 'item' and n.template is null then 'loose item'
+                            when s.kind = 'item' then 'item' end,
+                       s.item, extract(epoch from n.heartbeat)::double precision
                 from unnest((select v_found.ids)) t(id)
                 cross join lateral (
                     select s.* from pgorch.steps s where s.bucket = p_bucket and s.id = t.id limit 1) s
                 cross join lateral (
                     select r.input, r.snapshot, r.delta from pgorch.runs r where r.bucket = p_bucket and r.id = s.run_id limit 1) r
                 cross join lateral (
-                    select n.function, n.timeout from pgorch.nodes n where n.graph_id = s.graph_id and n.id = s.node limit 1) n;
+                    select n.function, n.timeout, n.compensate, n.heartbeat, n.input as template from pgorch.nodes n where n.graph_id = s.graph_id and n.id = s.node limit 1) n;
         end if;
     end if;
 
@@ -157,7 +165,7 @@ begin
             order by s.run_id
         ) s
         cross join lateral (
-            select r.id, r.ctid, r.seq, r.input, r.snapshot, r.delta, r.priority, r.queue, r.watched_until from pgorch.runs r
+            select r.id, r.ctid, r.seq, r.input, r.snapshot, r.delta, r.priority, r.queue, r.watched_until, r.parent_run_id from pgorch.runs r
             where r.bucket = p_bucket and r.id = s.run_id and r.live = 1 and r.status = 'running' limit 1 for update) r
         -- `offset 0` has each value computed once; pulled up, these would stand in every place that uses them.
         cross join lateral (select pgorch._written(s.into_key, s.output) as written offset 0) w
@@ -175,7 +183,7 @@ begin
         left join lateral (
             select t.function, t.queue, t.priority, t.timeout from pgorch.nodes t
             where t.graph_id = s.graph_id and t.id = e.target and t.fast_in limit 1) t on true
-        where case when e.target is null then s.ends else e.holds and t.function is not null end
+        where case when e.target is null then s.ends and r.parent_run_id is null else e.holds and t.function is not null end
     ) x;
     if v_steps is not null then
         perform pgorch._write_plain(p_bucket, p_worker_id, v_steps, p_token, p_now);

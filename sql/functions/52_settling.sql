@@ -11,6 +11,8 @@ declare
     v_step pgorch.steps;
     v_moves pgorch._move[] := '{}';
     v_settled record;
+    v_ended record;
+    v_maps jsonb := '{}';
 begin
     -- The run first, then its steps; and after the wait for it every lease is looked at.
     select r.* into v_run from pgorch.runs r where r.bucket = p_bucket and r.id = p_run_id for update;
@@ -36,23 +38,81 @@ begin
         if v_settled.delay is null then
             delete from pgorch.steps s where s.bucket = p_bucket and s.id = v_step.id;
             v_run.live := v_run.live - 1;
-            v_moves := v_moves || v_settled.move;
+            if v_step.kind = 'task' then
+                v_moves := v_moves || v_settled.move;
+            elsif v_step.kind = 'item' then
+                select t.* into v_ended from pgorch._item_ended(p_bucket, v_run, v_step, v_settled.move, v_maps, p_now) t;
+                v_run := v_ended.run;
+                v_maps := v_ended.maps;
+            else
+                v_run := pgorch._undone(p_bucket, v_run, v_step, v_settled.move, p_now);
+            end if;
         else
             v_run := pgorch._append(p_bucket, v_run, 'attempt_failed', p_now, p_node => v_step.node, p_attempt => v_step.attempt,
-                p_started_at => v_step.started_at, p_worker_id => p_worker_id, p_visit => v_step.visit, p_error => p_outputs[i]);
+                p_started_at => v_step.started_at, p_worker_id => p_worker_id, p_visit => v_step.visit, p_error => p_outputs[i],
+                p_item => v_step.item);
             perform pgorch._give_back(p_bucket, array[v_step.id], p_now + make_interval(secs => v_settled.delay), 0, 0, 1);
             delay_seconds := v_settled.delay;
             return next;
         end if;
     end loop;
+    if v_maps <> '{}' then
+        select m.* into v_ended from pgorch._go_on_with_maps(p_bucket, v_run, v_maps, v_moves, p_now) m;
+        v_run := v_ended.run;
+        v_moves := v_ended.moves;
+    end if;
     if v_moves <> '{}' then
         perform pgorch._proceed(p_bucket, v_run, v_moves, p_now);
     elsif v_run.id is not null then
         perform pgorch._save_run(p_bucket, v_run, p_now);
+        if v_run.finished_at is not null and v_run.parent_run_id is not null then
+            perform pgorch._tell_parent(p_bucket, v_run, p_now);
+        end if;
     end if;
 end
 $$;
 comment on function pgorch._settle is 'Takes results of steps of one run. Rows: results that were refused (message) and attempts that will be made again (delay_seconds).';
+
+create or replace function pgorch._item_ended(
+    p_bucket integer, p_run pgorch.runs, p_step pgorch.steps, p_move pgorch._move, p_maps jsonb, p_now timestamptz,
+    out run pgorch.runs, out maps jsonb)
+    language plpgsql
+    as $$
+declare
+    v_failed constant boolean := p_move.outcome = 'error';
+    v_key constant text := p_step.parent::text;
+begin
+    run := pgorch._append(p_bucket, p_run, case when v_failed then 'item_failed' else 'item_completed' end::pgorch.event_kind, p_now,
+        p_node => p_step.node, p_attempt => p_step.attempt, p_started_at => p_step.started_at, p_worker_id => p_step.worker_id,
+        p_visit => p_step.visit, p_output => p_move.output, p_error => p_move.error, p_item => p_step.item);
+    maps := p_maps || jsonb_build_object(v_key, jsonb_build_array(
+        coalesce((p_maps #>> array[v_key, '0'])::integer, 0) + 1,
+        coalesce((p_maps #>> array[v_key, '1'])::integer, 0) + v_failed::integer));
+end
+$$;
+comment on function pgorch._item_ended is 'Writes the end of an item into the history, and counts it for its map in maps: {step: [ended, failed]}.';
+
+create or replace function pgorch._go_on_with_maps(
+    p_bucket integer, p_run pgorch.runs, p_maps jsonb, p_moves pgorch._move[], p_now timestamptz,
+    out run pgorch.runs, out moves pgorch._move[])
+    language plpgsql
+    as $$
+declare
+    v_map record;
+    v_gone_on record;
+begin
+    run := p_run;
+    moves := p_moves;
+    for v_map in select m.key::bigint as id, (m.value ->> 0)::integer as ended, (m.value ->> 1)::integer as failed
+                 from jsonb_each(p_maps) m order by m.key::bigint loop
+        select g.* into v_gone_on from pgorch._go_on_with_map(p_bucket, run, v_map.id, v_map.ended, v_map.failed, p_now) g;
+        run := v_gone_on.run;
+        if (v_gone_on.move).node is not null then
+            moves := moves || v_gone_on.move;
+        end if;
+    end loop;
+end
+$$;
 
 create or replace function pgorch._outcome(
     p_bucket integer, p_run pgorch.runs, p_step pgorch.steps, p_outcome text, p_output jsonb, p_now timestamptz,
@@ -64,7 +124,7 @@ begin
         move.output := pgorch._checked_json(p_output, format('the result of %s', p_step.node), 1048576);
     elsif p_outcome = 'error' and jsonb_typeof(p_output) = 'object' and jsonb_typeof(p_output -> 'type') = 'string' then
         move.error := pgorch._checked_json(p_output, format('the error of %s', p_step.node), 1048576);
-        delay := pgorch._retry_delay(pgorch._retry_policy(p_step.graph_id, p_step.node), p_output,
+        delay := pgorch._retry_delay(pgorch._retry_policy(p_step.graph_id, p_step.node, p_step.kind), p_output,
             p_step.failures + 1, random());
     else
         perform pgorch._raise('OR006', format('step %s was handed in as %s, which is no outcome with its value', p_step.id, coalesce(p_outcome, 'null')),
@@ -75,6 +135,8 @@ begin
     move.visit := p_step.visit;
     move.counts := p_step.counts;
     move.lineage := p_step.lineage;
+    move.born := p_step.born;
+    move.input := p_step.input;
     move.attempt := p_step.attempt;
     move.started_at := p_step.started_at;
     move.worker_id := p_step.worker_id;
@@ -92,10 +154,14 @@ begin
     update pgorch.steps s
     set worker_id = null, lease_token = null, started_at = null, ready_at = p_ready_at,
         deaths = s.deaths + p_deaths, failures = s.failures + p_failures, attempt = s.attempt - p_uncounted,
-        lane_queue = case when s.deaths + p_deaths >= 3 then ''
+        held = case when r.status = 'paused' then 'paused' end,
+        lane_queue = case when r.status = 'paused' then null
+                          when s.deaths + p_deaths >= 3 then ''
                           when s.deaths + p_deaths = 2 then '!' || pgorch._lane_queue(n.queue, r.queue)
                           else pgorch._lane_queue(n.queue, r.queue) end,
-        lane_tool = case when s.deaths + p_deaths >= 3 then '' else n.function end
+        lane_tool = case when r.status = 'paused' then null
+                         when s.deaths + p_deaths >= 3 then ''
+                         when s.kind = 'undo' then n.compensate else n.function end
     from pgorch.runs r, pgorch.nodes n
     where s.bucket = p_bucket and s.id = any (p_step_ids)
       and r.bucket = p_bucket and r.id = s.run_id

@@ -28,7 +28,7 @@ comment on function pgorch.enlist_worker is
     'Tells the database of a worker: what it serves and until when it is believed alive. p_marker: key of an advisory lock that another session of the worker holds, or null.';
 
 create or replace function pgorch.beat(p_bucket integer, p_worker_id uuid, p_lease_seconds double precision)
-    returns table (alive boolean, work_waiting boolean, revoked bigint[])
+    returns table (alive boolean, work_waiting boolean, revoked bigint[], due_seconds double precision)
     language plpgsql
     set jit = off set enable_seqscan = off
     as $$
@@ -57,11 +57,12 @@ begin
         select array_agg(g.step_id) into revoked from gone g;
     end if;
     revoked := coalesce(revoked, '{}');
+    due_seconds := pgorch._next_due(p_bucket, v_now);
     return next;
 end
 $$;
 comment on function pgorch.beat is
-    'A worker''s heartbeat: renews its lease, frees what dead workers held, and tells whether work waits and which of its steps were cancelled.';
+    'A worker''s heartbeat: renews its lease, frees what dead workers held, and tells whether work waits, which of its steps were cancelled, and in how many seconds the next timer is due.';
 
 create or replace function pgorch._recover(p_bucket integer, p_worker_id uuid, p_now timestamptz) returns void
     language plpgsql

@@ -16,29 +16,20 @@ end
 $$;
 comment on function pgorch._seen_run(uuid) is 'A run, looked at without a lock.';
 
-create or replace function pgorch._lineage_history(p_bucket integer, p_run_id uuid, p_upto integer default 2147483647)
+create or replace function pgorch._lineage_history(p_bucket integer, p_run pgorch.runs, p_upto integer default 2147483647)
     returns setof pgorch.history
     language plpgsql stable
     as $$
-declare
-    v_run_id uuid := p_run_id;
-    v_upto integer := p_upto;
-    v_from uuid;
-    v_at integer;
 begin
-    loop
-        select r.forked_from, r.forked_at into v_from, v_at from pgorch.runs r where r.bucket = p_bucket and r.id = v_run_id;
-        return query
+    return query
+        select h.* from pgorch._sources(p_bucket, p_run) o
+        cross join lateral (
             select h.* from pgorch.history h
-            where h.bucket = p_bucket and h.run_id = v_run_id and h.seq <= v_upto and h.seq > coalesce(v_at, 0)
-            order by h.seq;
-        exit when v_from is null;
-        v_run_id := v_from;
-        v_upto := least(v_upto, v_at);
-    end loop;
+            where h.bucket = p_bucket and h.run_id = o.run_id and h.seq <= least(o.upto, p_upto)
+            order by h.seq) h;
 end
 $$;
-comment on function pgorch._lineage_history(integer, uuid, integer) is
+comment on function pgorch._lineage_history(integer, pgorch.runs, integer) is
     'The history of a run, with what it shares with the runs that it was forked from: its own entries first, each part in order.';
 
 create or replace function pgorch._seq_in(p_run pgorch.runs, p_seq integer) returns integer
@@ -87,10 +78,10 @@ declare
 begin
     -- Of a run that was moved to another version of its graph, earlier entries belong to the version that it left.
     select array_agg(h.seq order by h.seq), array_agg((h.output ->> 'from')::uuid order by h.seq) into v_moved, v_left
-    from pgorch._lineage_history(p_bucket, p_run.id) h where h.kind = 'run_moved';
+    from pgorch._lineage_history(p_bucket, p_run) h where h.kind = 'run_moved';
     return query
         select h, n
-        from pgorch._lineage_history(p_bucket, p_run.id, p_upto) h
+        from pgorch._lineage_history(p_bucket, p_run, p_upto) h
         left join pgorch.nodes n
           on n.id = h.node
          and n.graph_id = coalesce((select m.graph_id from unnest(v_moved, v_left) m(seq, graph_id) where m.seq > h.seq order by m.seq limit 1),
@@ -101,14 +92,42 @@ end
 $$;
 comment on function pgorch._writing_entries is 'The entries up to a number that end visits of nodes or edit the state, in order, each with its node as the graph then had it.';
 
+create or replace function pgorch._state_after(p_state jsonb, p_node pgorch.nodes, p_entry pgorch.history) returns jsonb
+    language plpgsql stable
+    as $$
+declare
+    v_written jsonb := pgorch._written_by_entry(p_node, p_entry);
+    v_reducers jsonb;
+begin
+    if v_written <> '{}' and p_entry.kind <> 'state_edited' then
+        select g.reducers into v_reducers from pgorch.graphs g where g.id = p_node.graph_id;
+        if v_reducers is not null then
+            select r.written into v_written from pgorch._reduced(v_reducers, p_state, v_written) r;
+        end if;
+    end if;
+    return p_state || v_written;
+end
+$$;
+comment on function pgorch._state_after(jsonb, pgorch.nodes, pgorch.history) is 'The state once an entry of the history has written into it.';
+
 create or replace function pgorch._state_at(p_bucket integer, p_run pgorch.runs, p_seq integer) returns jsonb
     language plpgsql stable
     as $$
+declare
+    v_state jsonb := p_run.input;
+    v_each record;
 begin
-    return p_run.input || coalesce((
-        select jsonb_object_agg(w.key, w.value order by (e.entry).seq)
-        from pgorch._writing_entries(p_bucket, p_run, p_seq) e
-        cross join lateral jsonb_each(pgorch._written_by_entry(e.node, e.entry)) w), '{}');
+    -- Without reducers the last writer of each key is all that counts, which costs no more than what was written.
+    if not exists (select from pgorch.graphs g where g.name = (select o.name from pgorch.graphs o where o.id = p_run.graph_id) and g.reducers is not null) then
+        return p_run.input || coalesce((
+            select jsonb_object_agg(w.key, w.value order by (e.entry).seq)
+            from pgorch._writing_entries(p_bucket, p_run, p_seq) e
+            cross join lateral jsonb_each(pgorch._written_by_entry(e.node, e.entry)) w), '{}');
+    end if;
+    for v_each in select e.entry, e.node from pgorch._writing_entries(p_bucket, p_run, p_seq) e order by (e.entry).seq loop
+        v_state := pgorch._state_after(v_state, v_each.node, v_each.entry);
+    end loop;
+    return v_state;
 end
 $$;
 

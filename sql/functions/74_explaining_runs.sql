@@ -9,7 +9,7 @@ begin
         from (
             select distinct on (h.node) h.node,
                    pgorch._node_var(h.kind, h.output, h.error, h.attempt, count(*) over (partition by h.node)) as var
-            from pgorch._lineage_history(p_bucket, p_run.id, p_seq) h
+            from pgorch._lineage_history(p_bucket, p_run, p_seq) h
             where h.node = any (p_node_refs)
               and h.kind in ('step_completed', 'step_failed', 'step_expired', 'step_skipped', 'approval_decided')
             order by h.node, h.seq desc) n);
@@ -47,6 +47,11 @@ begin
 end
 $$;
 
+create or replace function pgorch._ended_nowhere(p_entry pgorch.history) returns boolean
+    language sql immutable
+    as $$ select p_entry.kind = 'step_skipped' and p_entry.output is null and p_entry.actor is null $$;
+comment on function pgorch._ended_nowhere(pgorch.history) is 'Does the entry tell of a join that too few could reach any more? Nothing follows from it.';
+
 create or replace function pgorch._counts_at(p_bucket integer, p_run pgorch.runs, p_graph pgorch.graphs, p_seq integer) returns jsonb
     language plpgsql stable
     as $$
@@ -67,7 +72,7 @@ begin
     for v_each in select e.entry, e.node from pgorch._writing_entries(p_bucket, p_run, p_seq) e order by (e.entry).seq loop
         v_entry := v_each.entry;
         v_node := v_each.node;
-        v_state := v_state || pgorch._written_by_entry(v_node, v_entry);
+        v_state := pgorch._state_after(v_state, v_node, v_entry);
         continue when v_node.id is null or v_node.graph_id <> p_graph.id;
         v_key := v_entry.node || ' ' || coalesce(v_entry.visit::text, '');
         v_move.counts := nullif(v_arrived -> v_key, 'null');
@@ -80,7 +85,7 @@ begin
         select * into v_chosen from pgorch._choose_edges(p_graph.id, v_node.id, v_node.branch_all, v_outcome, v_state,
             pgorch._vars_at(p_bucket, p_run, p_graph, v_node.id, v_outcome, v_entry.seq, v_entry.error, pgorch._decision_of(v_entry)),
             v_move.counts);
-        continue when v_chosen.problem is not null or v_chosen.ranks = '{}';
+        continue when v_chosen.problem is not null or v_chosen.ranks = '{}' or pgorch._ended_nowhere(v_entry);
         for v_next in
             select m.node || ' ' || coalesce(m.visit::text, '') as key, m.counts
             from unnest(pgorch._moves_along(p_graph, v_entry.seq, v_node, v_chosen.ranks, v_move)) m
@@ -142,6 +147,14 @@ begin
     if exists (select from pgorch.edges e where e.graph_id = v_graph.id and e.source = p_node and e.max_traversals is not null) then
         v_counts := pgorch._counts_at(v_bucket, v_run, v_graph, v_end.seq);
     end if;
+    if pgorch._ended_nowhere(v_end) then
+        return query
+            select x.ord, x.target, x.on_outcome, x.condition, x.most, x.used, x.finds, x.holds, false,
+                   'the join was skipped, since too few could reach it any more: nothing follows from it', as_of
+            from pgorch._explained(v_graph.id, p_node, v_outcome, v_state,
+                pgorch._vars_at(v_bucket, v_run, v_graph, p_node, v_outcome, v_end.seq, null, null), v_counts) x;
+        return;
+    end if;
     if v_end.error ->> 'type' = 'ConditionUnknown' and v_end.error ? 'edge' then
         -- It ended well at first, and failed when its edges were asked: these are shown as they were asked then.
         v_each := v_end;
@@ -150,7 +163,7 @@ begin
         return query
             select x.*, as_of
             from pgorch._explained(v_graph.id, p_node, v_plain,
-                v_state || pgorch._written_by_entry(v_node, case when v_end.kind = 'step_failed' then pgorch._as_completed(v_end) else v_end end),
+                pgorch._state_after(v_state, v_node, case when v_end.kind = 'step_failed' then pgorch._as_completed(v_end) else v_end end),
                 pgorch._vars_at(v_bucket, v_run, v_graph, p_node, v_plain, v_end.seq, null, v_decision), v_counts) x
             where x.on_outcome not in ('error', 'always');
         v_end := v_each;

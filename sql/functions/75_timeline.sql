@@ -53,7 +53,7 @@ begin
         select h.seq, h.at, pgorch._sentence(h),
                coalesce(h.actor, 'worker ' || coalesce((select l.name from pgorch._worker_leases l where l.bucket = v_bucket and l.worker_id = h.worker_id), h.worker_id::text)),
                h.at - h.started_at
-        from pgorch._lineage_history(v_bucket, p_run_id) h order by h.seq;
+        from pgorch._lineage_history(v_bucket, v_run) h order by h.seq;
     return query
         select null::integer, coalesce(s.started_at, s.created_at),
                s.node || case when s.kind = 'approval' then ' waits for a decision'

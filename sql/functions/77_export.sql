@@ -16,7 +16,7 @@ begin
                   from pgorch.graphs g where g.id = v_run.graph_id),
         'state', pgorch._state(v_run.input, v_run.snapshot, v_run.delta),
         'history', coalesce((
-            select jsonb_agg(to_jsonb(h) - 'bucket' order by h.seq) from pgorch._lineage_history(v_bucket, p_run_id) h), '[]'),
+            select jsonb_agg(to_jsonb(h) - 'bucket' order by h.seq) from pgorch._lineage_history(v_bucket, v_run) h), '[]'),
         'approvals', coalesce((
             select jsonb_agg(to_jsonb(a) - '{bucket,id,run_id}'::text[] || jsonb_build_object('approval_id', a.id, 'votes', coalesce((
                        select jsonb_agg(to_jsonb(v) - '{bucket,approval_id}'::text[] order by v.voted_at, v.voter)

@@ -12,7 +12,7 @@ begin
         with ended as (
             select h.node, count(*)::integer as visits,
                    (array_agg(h.kind order by h.seq desc))[1] as last
-            from pgorch._lineage_history(v_bucket, v_run.id) h
+            from pgorch._lineage_history(v_bucket, v_run) h
             where h.kind in ('step_completed', 'step_failed', 'step_expired', 'step_skipped', 'approval_decided')
             group by h.node),
         live as (

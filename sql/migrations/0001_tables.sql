@@ -102,7 +102,9 @@ create table pgorch.nodes (
     fast_out  boolean not null,
     fast_in   boolean not null,
     primary key (graph_id, id),
-    constraint tasks_and_maps_have_a_function check ((type in ('task', 'map')) = (function is not null))
+    constraint tasks_and_maps_have_a_function check ((type in ('task', 'map')) = (function is not null)),
+    constraint nodes_of_type_graph_have_a_child check ((type = 'graph') = (child_graph_id is not null)),
+    constraint waits_wait_for_one_thing check (num_nonnulls(wait_for, wait_until, wait_signal, wait_row) = case type when 'wait' then 1 else 0 end)
 );
 comment on table pgorch.nodes is 'The nodes of graphs, prepared for routing when the graph was created.';
 comment on column pgorch.nodes.input is 'Template of the arguments; null: the whole state is passed.';
@@ -120,12 +122,12 @@ comment on column pgorch.nodes.child_graph_id is 'Version of the graph that a no
 comment on column pgorch.nodes.wait_for is 'Wait: an interval as text, or a template of one.';
 comment on column pgorch.nodes.wait_until is 'Wait: a time as text, or a template of one.';
 comment on column pgorch.nodes.wait_signal is 'Wait: template of a signal''s name.';
-comment on column pgorch.nodes.wait_row is 'Wait: {"table", "key", "key_column", "condition"}: the row with that key (a template), and the predicate (jsonpath) that it must fulfil.';
+comment on column pgorch.nodes.wait_row is 'Wait: {"table", "key", "key_column", "condition"}, all there: the row of the table (written as format(%I.%I) has it) whose key column is that key (a template), and the predicate that it must fulfil: text of a jsonpath without variables, also where the definition has an object to be contained.';
 comment on column pgorch.nodes.deadline is 'How long an approval or a wait may stay open; then it is expired.';
 comment on column pgorch.nodes.form is 'JSON Schema of the data of an approval; only properties that it names reach the state.';
 comment on column pgorch.nodes.assignees is 'Who is asked at first: user:<name> or role:<name>; null: anybody may decide.';
 comment on column pgorch.nodes.quorum is 'How many different people must approve.';
-comment on column pgorch.nodes.remind is '{"seconds", "to"}: after how long a question is brought to mind, and who may decide it from then on as well.';
+comment on column pgorch.nodes.remind is '{"seconds", "to"}, to being a list, maybe empty: after how long a question is brought to mind, and who may decide it from then on as well.';
 comment on column pgorch.nodes.join_least is 'How many arrivals a join needs: null all that can come, 1 any, n at_least.';
 comment on column pgorch.nodes.cancel_rest is 'Once the join has run, what else is on its way to it is cancelled.';
 comment on column pgorch.nodes.joins is 'Arrivals are collected before this node runs (only in graphs with forks).';
@@ -190,7 +192,7 @@ create type pgorch.step_kind as enum ('task', 'item', 'undo', 'approval', 'join'
 create table pgorch.runs (
     bucket          integer not null,
     id              uuid not null,
-    -- No foreign key: each start would lock the graph's row, and graphs are never deleted.
+    -- No foreign key: each start would lock the graph's row. delete_graph() locks all of graphs instead.
     graph_id        uuid not null,
     initiator       text not null,
     created_at      timestamptz not null,
@@ -239,6 +241,9 @@ comment on column pgorch.runs.watched_until is 'Until when somebody waits for ne
 -- Serves runs by status (views, the API's list): only runs that have not ended, so that it stays small.
 create index runs_unfinished on pgorch.runs (bucket, status, id) where finished_at is null;
 
+-- Serves what goes down from a run to those that it started.
+create index runs_children on pgorch.runs (bucket, parent_run_id) where parent_run_id is not null;
+
 create table pgorch.steps (
     bucket      integer not null,
     id          bigint generated always as identity,
@@ -275,7 +280,7 @@ comment on table pgorch.steps is 'Live steps: one row per visit of a node that h
 comment on column pgorch.steps.lane_queue is 'With lane_tool: where the step waits to be claimed. Null while it is leased, and for approvals and joins.';
 comment on column pgorch.steps.held is 'Why a step that could be claimed is in no lane now: its run is paused, or as many steps as may be are under way with its concurrency key.';
 comment on column pgorch.steps.parent is 'Of an item, its map''s step.';
-comment on column pgorch.steps.item is 'Of an item, its index in the list, from 0.';
+comment on column pgorch.steps.item is 'Of an item, its index in the list, from 0; of a map, how many items have been started; of an undo, the history entry that is undone.';
 comment on column pgorch.steps.limiter is 'Concurrency key, or the queue whose limit counts this leased step.';
 comment on column pgorch.steps.born is 'The run''s seq when the step came to be: with run and node it names this visit, over all its attempts.';
 comment on column pgorch.steps.failures is 'Attempts that ended with an error: what the retry policy counts. Deaths and restarts of workers use up none.';
@@ -325,15 +330,13 @@ create table pgorch.history (
     actor       text,
     visit       integer[],
     item        integer,
-    born        integer,
     input       jsonb,
     error       jsonb,
     output      jsonb,
     primary key (bucket, run_id, seq)
 ) partition by range (run_id);
 comment on table pgorch.history is 'Everything that happened in runs: append only, numbered 1..n in each run without gaps.';
-comment on column pgorch.history.item is 'Of items of a map: the index in its list.';
-comment on column pgorch.history.born is 'Where other branches may have written in between: the run''s seq when the step came to be.';
+comment on column pgorch.history.item is 'Of items of a map, the index in its list; of what was undone, the entry.';
 comment on column pgorch.history.input is 'Arguments of a step that can be undone (compensate), and what an operator changed.';
 -- Run ids begin with their time, so a partition holds the history of the runs started in a span of time.
 create table pgorch._history_rest partition of pgorch.history default;

@@ -75,7 +75,7 @@ def test_labels_are_set_and_taken_away_also_of_a_run_that_has_ended(engine: Engi
         {"n": 1},
         {"n": None},
         {"": "x"},
-        {"n" * 101: "x"},
+        {"n" * 201: "x"},
         {"n": "x" * 1001},
         {str(n): "" for n in range(51)},
     ],

@@ -24,14 +24,16 @@ HOT_TABLES = frozenset(
         "timers",
         "signals",
         "_row_waits",
+        "votes",
+        "audit",
         "_idempotency_keys",
         "_worker_leases",
         "_revocations",
         "_writes",
     }
 )
-# Functions that change tables themselves, never on the path of a run.
-MAY_USE_DYNAMIC_SQL = frozenset({"_make_history", "_drop_history"})
+# Functions that change tables themselves, never on the path of a run, and what reads a table of the user.
+MAY_USE_DYNAMIC_SQL = frozenset({"_make_history", "_drop_history", "_matching_row"})
 
 VOLATILE = frozenset(
     {"clock_timestamp", "timeofday", "random", "gen_random_uuid", "uuidv7", "nextval", "pg_notify"}

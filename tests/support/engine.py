@@ -47,10 +47,17 @@ class Step:
     state: Any
     message: str | None
     delay_seconds: float | None
+    role: str | None
+    item: int | None
+    heartbeat_seconds: float | None
 
     @property
     def argument(self) -> Any:
-        """What the tool is given: the rendered input, or the whole state if the node has no template."""
+        """What the tool is given: the rendered input, or the whole state if the node has no template.
+
+        What goes by name alone (undoing, items without a template) lies over the state."""
+        if self.role in ("undo", "loose item"):
+            return {**self.state, **self.input}
         return self.state if self.input is None else self.input
 
 
@@ -213,7 +220,7 @@ class Engine:
 
     def graph(self, graph: Mapping[str, Any]) -> str:
         """Creates the graph, and first the tools that it names; returns its id."""
-        named = {n["function"] for n in graph["nodes"] if n.get("type", "task") == "task"}
+        named = {n[k] for n in graph["nodes"] for k in ("function", "compensate") if k in n}
         self.register(*sorted(named - set(self._tools) - {"wait_for_approval"}))
         return str(self.value("select graph_id from pgorch.create_graph(%s)", Jsonb(dict(graph))))
 

@@ -1,0 +1,67 @@
+-- Deleting a version of a graph that nothing depends on.
+
+create or replace function pgorch.delete_graph(p_graph text, p_actor text default null)
+    returns table (graph_id uuid, name text, version integer, watched text[])
+    language plpgsql
+    set search_path = pg_catalog, pgorch, pg_temp
+    set jit = off set enable_seqscan = off
+    set lock_timeout = '5s'
+    as $$
+declare
+    v_graph pgorch.graphs;
+    v_parent pgorch.graphs;
+    v_tables text[];
+begin
+    perform pgorch._actor(p_actor);
+    perform pgorch._check_unused(pgorch.find_graph(p_graph));
+    -- Whoever starts a run, moves one or creates a parent has read this table in the same transaction. So once it is
+    -- locked, nobody does so with this graph, and what was done is seen.
+    begin
+        lock table pgorch.graphs in access exclusive mode;
+    exception when lock_not_available then
+        perform pgorch._raise('OR002', 'a transaction that uses graphs has been open for 5 seconds, so none can be deleted now',
+            'Try again once it has ended; pg_stat_activity shows it.');
+    end;
+    select g.* into v_graph from pgorch.graphs g where g.id = pgorch.find_graph(p_graph);
+    perform pgorch._check_unused(v_graph.id);
+    v_tables := array(select distinct n.wait_row ->> 'table' from pgorch.nodes n where n.graph_id = v_graph.id and n.wait_row is not null);
+    delete from pgorch.graphs g where g.id = v_graph.id;
+    graph_id := v_graph.id;
+    name := v_graph.name;
+    version := v_graph.version;
+    watched := array(select t.name from unnest(v_tables) t(name) where not pgorch._unwatch_table(t.name) order by t.name);
+    return next;
+end
+$$;
+comment on function pgorch.delete_graph(text, text) is
+    'Deletes a version of a graph (an id, a name for its latest, or name@version) that no run and no other graph uses, and the triggers of its waits on rows where no other graph needs them. watched: tables whose trigger could not be dropped; their owner can.';
+
+create or replace function pgorch._check_unused(p_graph_id uuid) returns void
+    language plpgsql
+    as $$
+declare
+    v_graph pgorch.graphs;
+    v_parent record;
+begin
+    select g.* into v_graph from pgorch.graphs g where g.id = p_graph_id;
+    select p.name, p.version into v_parent
+    from pgorch.nodes n join pgorch.graphs p on p.id = n.graph_id
+    where n.child_graph_id = p_graph_id order by p.name, p.version limit 1;
+    if found then
+        perform pgorch._raise('OR002', format('%s@%s is run by the graph %s@%s', v_graph.name, v_graph.version, v_parent.name, v_parent.version),
+            'Delete that one first.');
+    end if;
+    -- A run can be in any bucket, and there are 256 at most.
+    for v_bucket in 0 .. 255 loop
+        if pgorch._has_runs(v_bucket, p_graph_id) then
+            perform pgorch._raise('OR002', format('%s@%s has runs', v_graph.name, v_graph.version),
+                'A version is kept as long as its runs, also the finished ones: their history is read by it.');
+        end if;
+    end loop;
+end
+$$;
+comment on function pgorch._check_unused(uuid) is 'Raises OR002 if a run or another graph needs a version. Reads all runs if none does: for those who delete.';
+
+create or replace function pgorch._has_runs(p_bucket integer, p_graph_id uuid) returns boolean
+    language plpgsql stable
+    as $$ begin return exists (select from pgorch.runs r where r.bucket = p_bucket and r.graph_id = p_graph_id); end $$;

@@ -1,0 +1,225 @@
+-- Maps: one item after the other or side by side, each with its own checkpoint. The map's step holds the list and three
+-- counts: item (how many items have been started), attempt (how many have ended), failures (how many of those failed).
+
+create or replace function pgorch._enter_map(
+    p_bucket integer, p_run pgorch.runs, p_graph pgorch.graphs, p_node pgorch.nodes, p_move pgorch._move, p_items jsonb, p_now timestamptz,
+    out run pgorch.runs, out outcome text, out output jsonb, out problem jsonb)
+    language plpgsql
+    as $$
+declare
+    v_map pgorch.steps;
+    v_input jsonb := jsonb_build_object('items', p_items);
+    v_pending jsonb;
+    v_step_id bigint;
+    v_started record;
+begin
+    run := p_run;
+    if jsonb_typeof(p_items) <> 'array' then
+        problem := jsonb_build_object('type', 'NoList', 'retryable', false,
+            'message', format('the items of %s are %s, and no list', p_node.id, pgorch._kind(p_items)));
+    elsif jsonb_array_length(p_items) > 100000 then
+        problem := jsonb_build_object('type', 'TooManyItems', 'retryable', false,
+            'message', format('%s has %s items, more than 100,000', p_node.id, jsonb_array_length(p_items)),
+            'hint', 'Divide the list into parts, and let each be an item.');
+    end if;
+    if problem is not null then
+        outcome := 'error';
+        return;
+    end if;
+    if p_move.born is not null then
+        -- Taken up again: what has been done in this visit is done.
+        v_pending := pgorch._pending_items(p_bucket, run, p_node.id, p_move, jsonb_array_length(p_items));
+        v_input := v_input || jsonb_build_object('pending', v_pending);
+    end if;
+    if jsonb_array_length(coalesce(v_pending, p_items)) = 0 then
+        outcome := 'success';
+        output := pgorch._map_output(p_bucket, run, p_node.id, p_move.visit, coalesce(p_move.born, run.seq));
+        return;
+    end if;
+    v_step_id := pgorch._enter_waiting(p_bucket, run, 'map', p_move, v_input, p_now);
+    run.live := run.live + 1;
+    select s.* into v_map from pgorch.steps s where s.bucket = p_bucket and s.id = v_step_id;
+    v_map.item := 0;
+    select i.* into v_started from pgorch._start_items(p_bucket, run, p_graph, p_node, v_map, p_now) i;
+    run := v_started.run;
+    problem := v_started.problem;
+    if problem is not null then
+        outcome := 'error';
+        run := pgorch._drop_steps(p_bucket, run, array[v_step_id], p_now);
+    end if;
+end
+$$;
+
+create or replace function pgorch._pending_items(
+    p_bucket integer, p_run pgorch.runs, p_node text, p_move pgorch._move, p_count integer) returns jsonb
+    language plpgsql stable
+    as $$
+declare
+    v_done constant jsonb := (
+        select coalesce(jsonb_object_agg(h.item::text, true), '{}')
+        from pgorch._sources(p_bucket, p_run) o
+        cross join lateral (
+            select h.item from pgorch.history h
+            where h.bucket = p_bucket and h.run_id = o.run_id and h.seq > p_move.born and h.seq <= o.upto and h.node = p_node
+              and h.visit is not distinct from p_move.visit and h.kind = 'item_completed') h);
+begin
+    return (select coalesce(jsonb_agg(i order by i), '[]') from generate_series(0, p_count - 1) i where not v_done ? i::text);
+end
+$$;
+comment on function pgorch._pending_items is 'Indexes of the items of a visit that have not been completed.';
+
+create or replace function pgorch._start_items(
+    p_bucket integer, p_run pgorch.runs, p_graph pgorch.graphs, p_node pgorch.nodes, p_map pgorch.steps, p_now timestamptz,
+    out run pgorch.runs, out problem jsonb)
+    language plpgsql
+    as $$
+declare
+    v_pending constant jsonb := p_map.input -> 'pending';
+    v_items constant jsonb := p_map.input -> 'items';
+    v_total constant integer := jsonb_array_length(coalesce(v_pending, v_items));
+    v_until constant integer := least(v_total, coalesce(p_map.attempt + p_node.concurrency, v_total));
+    v_held constant text := case when p_run.status = 'paused' then 'paused' end;
+    v_inputs jsonb[];
+begin
+    run := p_run;
+    if v_until <= p_map.item then
+        return;
+    end if;
+    select i.inputs, i.problem into v_inputs, problem
+    from pgorch._item_inputs(p_bucket, run, p_graph, p_node, v_items, v_pending, p_map.item, v_until) i;
+    if problem is not null then
+        return;
+    end if;
+    insert into pgorch.steps (bucket, run_id, graph_id, kind, priority, created_at, lane_queue, lane_tool, held, ready_at, input,
+                              parent, item, visit, born, node)
+    select p_bucket, run.id, run.graph_id, 'item', coalesce(p_node.priority, run.priority), p_now,
+           case when v_held is null then pgorch._lane_queue(p_node.queue, run.queue) end,
+           case when v_held is null then p_node.function end, v_held, p_now, t.input,
+           p_map.id, coalesce((v_pending ->> (p_map.item + t.at - 1)::integer)::integer, p_map.item + t.at - 1), p_map.visit, p_map.born, p_node.id
+    from unnest(v_inputs) with ordinality t(input, at);
+    run.live := run.live + v_until - p_map.item;
+    update pgorch.steps s set item = v_until where s.bucket = p_bucket and s.id = p_map.id;
+    perform pgorch._wake_workers(p_bucket);
+end
+$$;
+comment on function pgorch._start_items is 'Starts as many items of a map as may be under way at once.';
+
+create or replace function pgorch._item_inputs(
+    p_bucket integer, p_run pgorch.runs, p_graph pgorch.graphs, p_node pgorch.nodes, p_items jsonb, p_pending jsonb,
+    p_from integer, p_until integer, out inputs jsonb[], out problem jsonb)
+    language plpgsql
+    as $$
+declare
+    v_state jsonb;
+    v_vars jsonb;
+    v_chosen jsonb[];
+begin
+    if p_pending is not null then
+        v_chosen := array(select p_items -> i.index::integer
+                          from jsonb_array_elements_text(p_pending) with ordinality i(index, at)
+                          where i.at > p_from and i.at <= p_until order by i.at);
+    elsif p_from = 0 then
+        v_chosen := array(select i.value from jsonb_array_elements(p_items) with ordinality i(value, at) where i.at <= p_until order by i.at);
+    else
+        v_chosen := array(select p_items -> i from generate_series(p_from, p_until - 1) i);
+    end if;
+    if p_node.input is null then
+        -- The keys of an item that is an object can be arguments by themselves.
+        inputs := array(
+            select case when jsonb_typeof(c.value) = 'object' then c.value else '{}' end || jsonb_build_object(
+                'item', c.value, 'index', coalesce((p_pending -> (p_from + c.at - 1)::integer), to_jsonb(p_from + c.at - 1)))
+            from unnest(v_chosen) with ordinality c(value, at) order by c.at);
+        return;
+    end if;
+    v_state := pgorch._state(p_run.input, p_run.snapshot, p_run.delta);
+    v_vars := pgorch._vars(p_bucket, p_run, p_graph, pgorch._template_roots(p_node.input));
+    inputs := array(
+        select pgorch._render(p_node.input, v_state, v_vars || jsonb_build_object(
+            'item', c.value, 'index', coalesce((p_pending -> (p_from + c.at - 1)::integer), to_jsonb(p_from + c.at - 1))))
+        from unnest(v_chosen) with ordinality c(value, at) order by c.at);
+exception when data_exception or undefined_object or syntax_error_or_access_rule_violation or sqlstate 'OR006' then
+    problem := jsonb_build_object('type', 'TemplateError', 'message', sqlerrm, 'retryable', false);
+end
+$$;
+comment on function pgorch._item_inputs is 'The arguments of the items that stand at places p_from up to p_until - 1 of a map''s list.';
+
+create or replace function pgorch._go_on_with_map(
+    p_bucket integer, p_run pgorch.runs, p_map_id bigint, p_ended integer, p_failed integer, p_now timestamptz,
+    out run pgorch.runs, out move pgorch._move)
+    language plpgsql
+    as $$
+declare
+    v_map pgorch.steps;
+    v_node pgorch.nodes;
+    v_graph pgorch.graphs;
+    v_borne integer;
+    v_total integer;
+    v_problem jsonb;
+    v_started record;
+begin
+    run := p_run;
+    update pgorch.steps s set attempt = s.attempt + p_ended, failures = s.failures + p_failed
+    where s.bucket = p_bucket and s.id = p_map_id returning s.* into v_map;
+    select n.* into v_node from pgorch.nodes n where n.graph_id = v_map.graph_id and n.id = v_map.node;
+    v_borne := coalesce(v_node.tolerate, floor(v_node.tolerate_percent * jsonb_array_length(v_map.input -> 'items') / 100)::integer, 0);
+    v_total := jsonb_array_length(coalesce(v_map.input -> 'pending', v_map.input -> 'items'));
+    if v_map.failures > v_borne then
+        v_problem := pgorch._map_error(p_bucket, run, v_map, v_borne);
+    elsif v_map.attempt < v_total then
+        select g.* into v_graph from pgorch.graphs g where g.id = run.graph_id;
+        select i.* into v_started from pgorch._start_items(p_bucket, run, v_graph, v_node, v_map, p_now) i;
+        run := v_started.run;
+        v_problem := v_started.problem;
+        if v_problem is null then
+            return;
+        end if;
+    end if;
+    run := pgorch._drop_steps(p_bucket, run, array[p_map_id], p_now);
+    move := pgorch._move_of(v_map);
+    move.started_at := v_map.created_at;
+    if v_problem is not null then
+        move.outcome := 'error';
+        move.error := v_problem;
+        move.input := v_map.input -> 'items';
+    else
+        move.outcome := 'success';
+        move.output := pgorch._map_output(p_bucket, run, v_map.node, v_map.visit, v_map.born);
+    end if;
+end
+$$;
+comment on function pgorch._go_on_with_map is
+    'Counts items that have ended; more are started, or the map ends: move says with what. Without a node in move it goes on.';
+
+create or replace function pgorch._map_error(p_bucket integer, p_run pgorch.runs, p_map pgorch.steps, p_borne integer) returns jsonb
+    language plpgsql stable
+    as $$
+declare
+    v_first record;
+begin
+    select h.item, h.error into v_first from pgorch.history h
+    where h.bucket = p_bucket and h.run_id = p_run.id and h.seq > p_map.born and h.node = p_map.node
+      and h.visit is not distinct from p_map.visit and h.kind = 'item_failed'
+    order by h.seq desc limit 1;
+    return jsonb_build_object('type', 'MapFailed', 'failed', p_map.failures, 'item', v_first.item, 'cause', v_first.error,
+        'message', format('%s of %s items failed, and %s are borne; the last was item %s: %s', p_map.failures,
+            jsonb_array_length(p_map.input -> 'items'), p_borne, v_first.item, v_first.error ->> 'message'));
+end
+$$;
+
+create or replace function pgorch._map_output(p_bucket integer, p_run pgorch.runs, p_node text, p_visit integer[], p_born integer) returns jsonb
+    language plpgsql stable
+    as $$
+begin
+    return (
+        -- An item that failed and was tried again by an operator has two entries; the last counts.
+        select coalesce(jsonb_agg(e.output order by e.item), '[]')
+        from (select distinct on (h.item) h.item, case h.kind when 'item_completed' then h.output else 'null' end as output
+              from pgorch._sources(p_bucket, p_run) o
+              cross join lateral (
+                  select h.item, h.kind, h.output, h.seq from pgorch.history h
+                  where h.bucket = p_bucket and h.run_id = o.run_id and h.seq > p_born and h.seq <= o.upto and h.node = p_node
+                    and h.visit is not distinct from p_visit and h.kind in ('item_completed', 'item_failed')) h
+              order by h.item, h.seq desc) e);
+end
+$$;
+comment on function pgorch._map_output is 'The outputs of a map''s items in the order of the list; null for one whose failure was borne.';
