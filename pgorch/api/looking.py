@@ -1,4 +1,4 @@
-"""Looking at runs and graphs: past states, explanations, timelines, pictures, exports; labels and retention."""
+"""Looking at runs and graphs: past states, explanations, timelines, pictures, exports; labels, retention."""
 
 from collections.abc import Sequence
 from typing import Any, Final

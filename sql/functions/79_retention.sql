@@ -80,7 +80,7 @@ $$;
 comment on function pgorch._forget_history is
     'Deletes the history of runs that are gone, of those with a smaller id: for weeks whose partition has to stay because of a run that is left. How many runs.';
 
-create or replace function pgorch._has_runs(p_bucket integer, p_from uuid, p_to uuid) returns boolean
+create or replace function pgorch._has_runs_between(p_bucket integer, p_from uuid, p_to uuid) returns boolean
     language plpgsql stable
     set jit = off set enable_seqscan = off
     as $$ begin return exists (select from pgorch.runs r where r.bucket = p_bucket and r.id >= p_from and r.id < p_to); end $$;
@@ -101,7 +101,7 @@ begin
         where w.week + interval '7 days' <= p_before
         order by w.week
     loop
-        continue when exists (select from generate_series(0, 255) b(bucket) where pgorch._has_runs(b.bucket, v_partition.first_id, v_partition.last_id));
+        continue when exists (select from generate_series(0, 255) b(bucket) where pgorch._has_runs_between(b.bucket, v_partition.first_id, v_partition.last_id));
         execute format('drop table pgorch.%I', v_partition.name);
     end loop;
 end

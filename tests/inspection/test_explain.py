@@ -195,3 +195,17 @@ def test_a_graph_or_node_or_outcome_that_is_not_there_is_refused(engine: Engine)
     run_id = engine.start(graph)
     with pytest.raises(psycopg.Error, match="has no node nothing"):
         explained(engine, run_id, "nothing")
+
+
+def test_a_join_that_too_few_could_reach_is_explained_as_skipped(engine: Engine) -> None:
+    graph = definition(
+        ["a", "b", "c", {"id": "d", "join": {"at_least": 2}}, "e"],
+        ["a>b", "a>c", ("b>d", {"condition": "$.go == true"}), ("b>e", {}), "c>d", "d>e"],
+    )
+    graph["edges"][3] = {"source": "b", "target": "e"}
+    run_id = engine.start(graph, {"go": False})
+    engine.run()
+    assert "step_skipped" in engine.kinds(run_id)
+    rows = explained(engine, run_id, "d")
+    assert taken(rows) == []
+    assert "was skipped" in rows[0]["why"]

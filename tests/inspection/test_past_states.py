@@ -1,5 +1,6 @@
 """The state of a run at any entry of its history."""
 
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -13,7 +14,7 @@ def last(engine: Engine, run_id: UUID) -> int:
     return int(engine.history(run_id)[-1]["seq"])
 
 
-def state_at(engine: Engine, run_id: UUID, seq: int) -> object:
+def state_at(engine: Engine, run_id: UUID, seq: int) -> Any:
     return engine.value("select pgorch.state_at(%s, %s)", run_id, seq)
 
 
@@ -125,3 +126,24 @@ def test_a_fork_has_the_states_of_what_it_was_forked_from_and_of_its_own_edits(e
             {"n": 0, "x": 10},
             {"n": 0, "x": 10, "y": 4},
         ]
+
+
+def test_reducers_bring_values_together_as_they_did_in_the_run(engine: Engine) -> None:
+    graph = definition(
+        "a b c d",
+        ["a>b", "a>c", "b>d", "c>d"],
+        reducers={"found": "append", "cost": "sum", "last": "last"},
+    )
+    run_id = engine.start(graph, {"found": ["x"]})
+    engine.run(
+        {
+            "a": {"cost": 1},
+            "b": {"found": ["b"], "cost": 2, "last": "b"},
+            "c": {"found": "c", "cost": 3, "last": "c"},
+        }
+    )
+    assert engine.status(run_id) == "completed"
+    end = last(engine, run_id)
+    assert state_at(engine, run_id, end) == engine.state(run_id)
+    assert state_at(engine, run_id, end)["cost"] == 6
+    assert state_at(engine, run_id, 1) == {"found": ["x"], "cost": 1}
