@@ -7,7 +7,21 @@ from typing import Annotated
 import typer
 
 import pgorch
-from pgorch.cli import approvals, db, dev, doctor, graphs, keys, lists, migrate, run, runs, serve, worker
+from pgorch.cli import (
+    approvals,
+    db,
+    dev,
+    doctor,
+    graphs,
+    keys,
+    lists,
+    migrate,
+    retention,
+    run,
+    runs,
+    serve,
+    worker,
+)
 from pgorch.cli.bench.command import bench
 from pgorch.cli.failures import Commands
 
@@ -49,6 +63,7 @@ app.add_typer(approvals.app, name="approvals")
 app.add_typer(lists.workers, name="workers")
 app.add_typer(lists.tools, name="tools")
 app.add_typer(lists.queues, name="queues")
+app.add_typer(retention.app, name="retention")
 app.add_typer(keys.app, name="keys")
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench)
