@@ -65,9 +65,18 @@ class IdempotencyConflict(PgorchError):
 
 
 class InvalidValue(PgorchError):
-    """A value is outside what pgorch accepts, for instance no strict JSON."""
+    """A value is outside what pgorch accepts, for instance no strict JSON.
+
+    `errors` holds what does not fit the form of an approval, each as path, code, message and hint.
+    """
 
     code = "OR006"
+
+    def __init__(
+        self, message: str, *, errors: list[dict[str, Any]] | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.errors = errors or []
 
 
 class NotAllowed(PgorchError):

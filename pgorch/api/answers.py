@@ -22,6 +22,14 @@ class Decided(BaseModel):
     run_id: UUID
     approval_id: UUID
     decision: Literal["approved", "rejected"]
+    status: Literal["open", "approved", "rejected"] = Field(
+        description="What the approval is after it: open if others must approve as well."
+    )
+    missing: int = Field(description="How many others must still approve.")
+
+
+class Handled(BaseModel):
+    approval_id: UUID
 
 
 class Cancelled(BaseModel):
@@ -100,22 +108,56 @@ class Event(BaseModel):
     error: Json | None = None
 
 
-class OpenApproval(BaseModel):
+class _Question(BaseModel):
     approval_id: UUID
     node: str
     title: str | None
     show: Any
+    form: Any = Field(description="JSON Schema of the data of an approval; null: none.")
+    assignees: list[str] | None = Field(description="user:NAME and role:NAME; null: anybody may decide.")
+    quorum: int = Field(description="How many different people must approve.")
     requested_at: str
+    deadline: str | None = Field(description="From when on it is too late.")
 
 
-class Approval(OpenApproval):
+class Vote(BaseModel):
+    by: str
+    at: str
+    data: Json | None
+    comment: str | None
+
+
+class OpenApproval(_Question):
+    votes: list[Vote]
+
+
+class WaitingApproval(_Question):
     run_id: UUID
     graph: str
     initiator: str
+    approved_by: list[str]
+    overdue: bool = Field(description="Is it time for its reminder, or past its deadline?")
+
+
+class Approval(_Question):
+    run_id: UUID
+    graph: str
+    version: int
+    status: Literal["open", "approved", "rejected", "expired", "cancelled"]
+    votes: list[Vote]
+    initiator: str
+    exclude_initiator: bool
+    reminded_at: str | None
+    overdue: bool
+    decided_at: str | None
+    decided_by: str | None
+    data: Json | None
+    comment: str | None
+    events: list[Event] = Field(description="What happened to it: comments, votes, reassignments, ...")
 
 
 class ApprovalPage(BaseModel):
-    approvals: list[Approval]
+    approvals: list[WaitingApproval]
     next_cursor: str | None
 
 

@@ -1,4 +1,4 @@
-"""Open approvals, and decisions."""
+"""The inbox, and what people do with approvals."""
 
 from typing import Any, Final
 from uuid import UUID
@@ -8,27 +8,42 @@ from starlette.requests import Request
 from pgorch.api import listing
 from pgorch.api.access import caller_of
 from pgorch.api.bodies import parsed, read_json
-from pgorch.api.parameters import Parameter, cursor_id, identifier, page_size
-from pgorch.api.requests import DecisionRequest, RunDecisionRequest
+from pgorch.api.parameters import Parameter, cursor_id, flag, identifier, page_size
+from pgorch.api.requests import CommentRequest, DecisionRequest, ReassignRequest, RunDecisionRequest
 from pgorch.api.services import Services
-from pgorch.errors import NotFound
+from pgorch.database.queries import Queries
 
 APPROVAL_ID: Final = Parameter(
     "approval_id", "path", "Id of an approval.", {"type": "string", "format": "uuid"}
 )
+_YES_OR_NO: Final = {"type": "boolean", "default": False}
 GRAPH: Final = Parameter("graph", "query", "Only approvals of the graph with this name.")
+ASSIGNEE: Final = Parameter("assignee", "query", "Only those assigned to user:NAME or role:NAME.")
+OVERDUE: Final = Parameter("overdue", "query", "Only those that are overdue.", _YES_OR_NO)
+MINE: Final = Parameter("mine", "query", "Only those that the caller can decide.", _YES_OR_NO)
+FILTERS: Final = (GRAPH, ASSIGNEE, OVERDUE, MINE)
 
 
 async def list_(services: Services, request: Request) -> Any:
     limit = page_size(request)
+    filters = {"overdue": flag(request, OVERDUE), "mine": flag(request, MINE)}
     async with services.connections.borrow() as connection:
         rows = await listing.approvals(
             connection,
+            caller=caller_of(request),
             graph=request.query_params.get("graph"),
+            assignee=request.query_params.get("assignee"),
             after=cursor_id(request),
             limit=limit + 1,
+            **filters,
         )
     return listing.page("approvals", rows, limit)
+
+
+async def show(services: Services, request: Request) -> Any:
+    approval_id = identifier(request, "approval_id", "approval")
+    async with services.queries() as queries:
+        return await queries.approval_document(approval_id)
 
 
 async def decide_run(services: Services, request: Request) -> Any:
@@ -41,23 +56,51 @@ async def decide_run(services: Services, request: Request) -> Any:
 async def decide(services: Services, request: Request) -> Any:
     approval_id = identifier(request, "approval_id", "approval")
     wanted = parsed(DecisionRequest, await read_json(request))
-    async with services.connections.borrow() as connection:
-        run_id = await listing.run_of_approval(connection, approval_id)
-    if run_id is None:
-        raise NotFound(f"There is no approval {approval_id}.", hint="GET /v1/approvals lists the open ones.")
-    return await _decide(services, request, run_id, wanted, approval_id)
+    return await _decide(services, request, None, wanted, approval_id)
+
+
+async def reassign(services: Services, request: Request) -> Any:
+    approval_id = identifier(request, "approval_id", "approval")
+    wanted = parsed(ReassignRequest, await read_json(request))
+    caller = caller_of(request)
+    async with services.queries() as queries:
+        handled = await queries.reassign(
+            approval_id, wanted.assignees, comment=wanted.comment, actor=caller.actor, roles=caller.roles
+        )
+    return {"approval_id": handled}
+
+
+async def comment(services: Services, request: Request) -> Any:
+    approval_id = identifier(request, "approval_id", "approval")
+    wanted = parsed(CommentRequest, await read_json(request))
+    async with services.queries() as queries:
+        handled = await queries.comment(approval_id, wanted.comment, actor=caller_of(request).actor)
+    return {"approval_id": handled}
 
 
 async def _decide(
-    services: Services, request: Request, run_id: UUID, wanted: DecisionRequest, approval_id: UUID | None
+    services: Services,
+    request: Request,
+    run_id: UUID | None,
+    wanted: DecisionRequest,
+    approval_id: UUID | None,
 ) -> dict[str, Any]:
-    async with services.queries() as queries:
-        decided = await queries.decide(
+    caller = caller_of(request)
+    async with services.connections.borrow() as connection, connection.transaction():
+        decided = await Queries(connection).decide(
             run_id,
             wanted.decision,
             data=wanted.data,
             comment=wanted.comment,
             approval_id=approval_id,
-            actor=caller_of(request).actor,
+            actor=caller.actor,
+            roles=caller.roles,
         )
-    return {"run_id": run_id, "approval_id": decided, "decision": wanted.decision}
+        of_run, status, missing = await listing.standing(connection, decided)
+    return {
+        "run_id": of_run,
+        "approval_id": decided,
+        "decision": wanted.decision,
+        "status": status,
+        "missing": missing,
+    }

@@ -8,6 +8,7 @@ import orjson
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
+from pgorch.api.access import Caller
 from pgorch.api.answers import ENDED
 from pgorch.database.run_filters import run_conditions
 
@@ -53,14 +54,27 @@ _GRAPH_OF_RUN: Final[LiteralString] = """
 """
 _APPROVALS: Final[LiteralString] = """
     select x.approval_id::text, to_json(x) from (
-        select a.approval_id, a.run_id, a.graph, a.node, a.title, a.show, a.requested_at, a.initiator
+        select a.approval_id, a.run_id, a.graph, a.node, a.title, a.show, a.form, a.assignees, a.quorum,
+               a.approved_by, a.requested_at, a.deadline, a.overdue, a.initiator
         from pgorch.waiting_approvals a
+        cross join (select coalesce(%(actor)s::text, session_user) as name,
+                           coalesce(%(roles)s::text[], pgorch._session_roles()) as roles) me
         where a.approval_id > coalesce(%(after)s::uuid, '00000000-0000-0000-0000-000000000000')
           and (%(graph)s::text is null or a.graph = %(graph)s::text)
+          and (%(assignee)s::text is null or %(assignee)s::text = any (a.assignees))
+          and (not %(overdue)s or a.overdue)
+          and (not %(mine)s or pgorch._waits_for(
+              a.assignees, case when a.exclude_initiator then a.initiator end, a.approved_by,
+              me.name, me.roles))
         order by a.approval_id limit %(limit)s::int) x
 """
-_RUN_OF_APPROVAL: Final[LiteralString] = """
-    select a.run_id from pgorch.approvals a
+_STANDING: Final[LiteralString] = """
+    select a.run_id, a.status,
+           case when a.status = 'open' then n.quorum - (
+               select count(*) from pgorch.votes v
+               where v.bucket = pgorch.bucket_of(%(approval_id)s) and v.approval_id = %(approval_id)s)::int
+               else 0 end
+    from pgorch.approvals a join pgorch.nodes n on n.graph_id = a.graph_id and n.id = a.node
     where a.bucket = pgorch.bucket_of(%(approval_id)s) and a.id = %(approval_id)s
 """
 _TOOLS: Final[LiteralString] = """
@@ -141,15 +155,29 @@ async def graph_of_run(connection: AsyncConnection[TupleRow], run_id: UUID) -> o
 
 
 async def approvals(
-    connection: AsyncConnection[TupleRow], *, graph: str | None, after: UUID | None, limit: int
+    connection: AsyncConnection[TupleRow],
+    *,
+    caller: Caller,
+    graph: str | None,
+    assignee: str | None,
+    overdue: bool,
+    mine: bool,
+    after: UUID | None,
+    limit: int,
 ) -> list[Row]:
-    """Open ones, oldest first."""
-    return await _rows(connection, _APPROVALS, {"graph": graph, "after": after, "limit": limit})
+    """Open ones, oldest first; `mine`: which the caller can decide."""
+    filters = {"graph": graph, "assignee": assignee, "overdue": overdue, "mine": mine}
+    roles = None if caller.roles is None else list(caller.roles)
+    who = {"actor": caller.actor, "roles": roles}
+    return await _rows(connection, _APPROVALS, {**filters, **who, "after": after, "limit": limit})
 
 
-async def run_of_approval(connection: AsyncConnection[TupleRow], approval_id: UUID) -> UUID | None:
-    row = await (await connection.execute(_RUN_OF_APPROVAL, {"approval_id": approval_id})).fetchone()
-    return row[0] if row else None
+async def standing(connection: AsyncConnection[TupleRow], approval_id: UUID) -> tuple[UUID, str, int]:
+    """The run of an approval that there is, its status, and how many must still approve it."""
+    row = await (await connection.execute(_STANDING, {"approval_id": approval_id})).fetchone()
+    assert row is not None
+    run_id, status, missing = row
+    return run_id, status, missing
 
 
 async def tools(connection: AsyncConnection[TupleRow], *, served: bool) -> list[Row]:

@@ -111,7 +111,7 @@ async def retention(services: Services, request: Request) -> Any:
 async def set_retention(services: Services, request: Request) -> Any:
     wanted = parsed(RetentionRequest, await read_json(request))
     async with services.queries() as queries:
-        await queries.set_retention(wanted.keep)
+        await queries.set_retention(wanted.keep, actor=caller_of(request).actor)
     return await retention(services, request)
 
 

@@ -108,6 +108,14 @@ def page_size(request: Request) -> int:
     return integer(request, LIMIT) or LARGEST_PAGE
 
 
+def flag(request: Request, parameter: Parameter) -> bool:
+    """The value of a yes or no in the query; no, if it is not given."""
+    text = request.query_params.get(parameter.name, "false")
+    if text not in ("true", "false"):
+        raise _refused(parameter.name, "it is true or false")
+    return text == "true"
+
+
 def choices(request: Request, parameter: Parameter) -> list[str]:
     """All values of a repeatable parameter, each one of its enum."""
     values = request.query_params.getlist(parameter.name)

@@ -127,7 +127,8 @@ def _told(kind: str, error: errors.PgorchError) -> Problem:
         return Problem(
             kind, str(error), hint="`errors` has all of them; nothing was stored.", errors=error.errors
         )
-    return Problem(kind, str(error), hint=error.hint)
+    faults = error.errors if isinstance(error, errors.InvalidValue) else ()
+    return Problem(kind, str(error), hint=error.hint, errors=faults)
 
 
 def _unavailable(detail: str) -> Problem:

@@ -50,7 +50,9 @@ class DecisionRequest(Body):
     """Decides an approval."""
 
     decision: Literal["approved", "rejected"]
-    data: Json | None = Field(None, description="What conditions read as $decision.<field>.")
+    data: Json | None = Field(
+        None, description="What the form asks for, and what conditions read as $decision.<field>."
+    )
     comment: str | None = Field(None, max_length=10_000)
 
 
@@ -58,6 +60,21 @@ class RunDecisionRequest(DecisionRequest):
     """Decides an open approval of a run."""
 
     approval_id: Id | None = Field(None, description="Which one, if the run waits for several.")
+
+
+class ReassignRequest(Body):
+    """Says anew who may decide an approval."""
+
+    assignees: list[str] = Field(
+        min_length=1, max_length=100, description='"user:NAME" and "role:NAME", instead of those before.'
+    )
+    comment: str | None = Field(None, max_length=10_000)
+
+
+class CommentRequest(Body):
+    """Adds a comment to an approval."""
+
+    comment: str = Field(min_length=1, max_length=10_000)
 
 
 class CancelRequest(Body):

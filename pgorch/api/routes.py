@@ -46,6 +46,7 @@ _GRAPH_BODY: Final[dict[str, Any]] = {
     },
 }
 _PUBLIC, _READ, _OPERATE = Permission.PUBLIC, Permission.READ, Permission.OPERATE
+_HANDLE_APPROVALS = Permission.HANDLE_APPROVALS
 _SEE_APPROVALS, _DECIDE, _ADMINISTER = Permission.SEE_APPROVALS, Permission.DECIDE, Permission.ADMINISTER
 _ANYTHING: Final[dict[str, Any]] = {"type": "object"}
 _TEXT: Final[dict[str, Any]] = {"type": "string"}
@@ -107,10 +108,20 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
              permission=_OPERATE),
     Endpoint("GET", "/v1/approvals", approvals.list_, "Open approvals, oldest first",
              answers.ApprovalPage, "approvals",
-             parameters=(approvals.GRAPH, LIMIT, CURSOR), permission=_SEE_APPROVALS),
+             parameters=(*approvals.FILTERS, LIMIT, CURSOR), permission=_SEE_APPROVALS),
+    Endpoint("GET", "/v1/approvals/{approval_id}", approvals.show, "Everything about an approval",
+             answers.Approval, "approvals", parameters=(approvals.APPROVAL_ID,), problems=("not-found",),
+             permission=_SEE_APPROVALS),
     Endpoint("POST", "/v1/approvals/{approval_id}/decide", approvals.decide, "Decide an approval",
              answers.Decided, "approvals", body=requests.DecisionRequest, parameters=(approvals.APPROVAL_ID,),
              problems=_DECIDES, permission=_DECIDE),
+    Endpoint("POST", "/v1/approvals/{approval_id}/reassign", approvals.reassign,
+             "Say anew who may decide an approval", answers.Handled, "approvals",
+             body=requests.ReassignRequest, parameters=(approvals.APPROVAL_ID,), problems=_DECIDES,
+             permission=_HANDLE_APPROVALS),
+    Endpoint("POST", "/v1/approvals/{approval_id}/comment", approvals.comment, "Comment an approval",
+             answers.Handled, "approvals", body=requests.CommentRequest, parameters=(approvals.APPROVAL_ID,),
+             problems=_DECIDES, permission=_HANDLE_APPROVALS),
     Endpoint("POST", "/v1/graphs", graphs.create, "Create a graph", answers.CreatedGraph, "graphs", 201,
              body=_GRAPH_BODY, problems=("invalid-graph",), permission=_ADMINISTER),
     Endpoint("POST", "/v1/graphs/validate", graphs.validate, "Check a graph without creating it",

@@ -92,52 +92,94 @@ class AsyncClient:
 
     async def decide(
         self,
-        run_id: UUID | str,
+        run_id: UUID | str | None,
         decision: str,
         *,
         data: Any = None,
         comment: str | None = None,
         approval_id: UUID | str | None = None,
         actor: str | None = None,
+        roles: Sequence[str] | None = None,
     ) -> UUID:
         """Like `Client.decide`."""
         async with self._queries() as queries:
             return await queries.decide(
-                id_of(run_id),
+                None if run_id is None else id_of(run_id),
                 decision,
                 data=data,
                 comment=comment,
                 approval_id=None if approval_id is None else id_of(approval_id),
                 actor=actor,
+                roles=roles,
             )
 
     async def approve(
         self,
-        run_id: UUID | str,
+        run_id: UUID | str | None = None,
         *,
         data: Any = None,
         comment: str | None = None,
         approval_id: UUID | str | None = None,
         actor: str | None = None,
+        roles: Sequence[str] | None = None,
     ) -> UUID:
         """`decide` with "approved"."""
         return await self.decide(
-            run_id, "approved", data=data, comment=comment, approval_id=approval_id, actor=actor
+            run_id,
+            "approved",
+            data=data,
+            comment=comment,
+            approval_id=approval_id,
+            actor=actor,
+            roles=roles,
         )
 
     async def reject(
         self,
-        run_id: UUID | str,
+        run_id: UUID | str | None = None,
         *,
         data: Any = None,
         comment: str | None = None,
         approval_id: UUID | str | None = None,
         actor: str | None = None,
+        roles: Sequence[str] | None = None,
     ) -> UUID:
         """`decide` with "rejected"."""
         return await self.decide(
-            run_id, "rejected", data=data, comment=comment, approval_id=approval_id, actor=actor
+            run_id,
+            "rejected",
+            data=data,
+            comment=comment,
+            approval_id=approval_id,
+            actor=actor,
+            roles=roles,
         )
+
+    async def reassign(
+        self,
+        approval_id: UUID | str,
+        assignees: Sequence[str],
+        *,
+        comment: str | None = None,
+        actor: str | None = None,
+        roles: Sequence[str] | None = None,
+    ) -> UUID:
+        """Like `Client.reassign`."""
+        async with self._queries() as queries:
+            return await queries.reassign(
+                id_of(approval_id), assignees, comment=comment, actor=actor, roles=roles
+            )
+
+    async def comment(self, approval_id: UUID | str, comment: str, *, actor: str | None = None) -> UUID:
+        """Like `Client.comment`."""
+        async with self._queries() as queries:
+            return await queries.comment(id_of(approval_id), comment, actor=actor)
+
+    async def get_approval(self, approval_id: UUID | str) -> dict[str, Any]:
+        """Like `Client.get_approval`."""
+        async with self._queries() as queries:
+            document: dict[str, Any] = await queries.approval_document(id_of(approval_id))
+            return document
 
     async def cancel(self, run_id: UUID | str, *, reason: str | None = None, actor: str | None = None) -> str:
         """Like `Client.cancel`."""

@@ -103,56 +103,106 @@ class Client:
 
     def decide(
         self,
-        run_id: UUID | str,
+        run_id: UUID | str | None,
         decision: str,
         *,
         data: Any = None,
         comment: str | None = None,
         approval_id: UUID | str | None = None,
         actor: str | None = None,
+        roles: Sequence[str] | None = None,
     ) -> UUID:
-        """Answers the open approval of a run, "approved" or "rejected", and returns the approval's id.
+        """Answers an open approval, "approved" or "rejected", and returns the approval's id.
 
-        `approval_id` is needed only if several are open. `data` is JSON that the run's later steps can read.
-        Raises NotFound, InvalidValue, and WrongState if there is nothing to decide.
+        The approval is named by `approval_id`, or by its run alone if that waits for one. `data` is a JSON
+        object: what an approval's form asks for, and what conditions read as $decision. `roles` are those of
+        the actor, if that is not the user of the database session. Where several people must approve, the run
+        goes on with the last of them.
+        Raises NotFound; WrongState if there is nothing to decide or it is too late; InvalidValue, with
+        `errors` if the data does not fit the form; NotAllowed if somebody else is asked.
         """
         with self._queries() as queries:
             return queries.decide(
-                id_of(run_id),
+                None if run_id is None else id_of(run_id),
                 decision,
                 data=data,
                 comment=comment,
                 approval_id=None if approval_id is None else id_of(approval_id),
                 actor=actor,
+                roles=roles,
             )
 
     def approve(
         self,
-        run_id: UUID | str,
+        run_id: UUID | str | None = None,
         *,
         data: Any = None,
         comment: str | None = None,
         approval_id: UUID | str | None = None,
         actor: str | None = None,
+        roles: Sequence[str] | None = None,
     ) -> UUID:
         """`decide` with "approved"."""
         return self.decide(
-            run_id, "approved", data=data, comment=comment, approval_id=approval_id, actor=actor
+            run_id,
+            "approved",
+            data=data,
+            comment=comment,
+            approval_id=approval_id,
+            actor=actor,
+            roles=roles,
         )
 
     def reject(
         self,
-        run_id: UUID | str,
+        run_id: UUID | str | None = None,
         *,
         data: Any = None,
         comment: str | None = None,
         approval_id: UUID | str | None = None,
         actor: str | None = None,
+        roles: Sequence[str] | None = None,
     ) -> UUID:
         """`decide` with "rejected"."""
         return self.decide(
-            run_id, "rejected", data=data, comment=comment, approval_id=approval_id, actor=actor
+            run_id,
+            "rejected",
+            data=data,
+            comment=comment,
+            approval_id=approval_id,
+            actor=actor,
+            roles=roles,
         )
+
+    def reassign(
+        self,
+        approval_id: UUID | str,
+        assignees: Sequence[str],
+        *,
+        comment: str | None = None,
+        actor: str | None = None,
+        roles: Sequence[str] | None = None,
+    ) -> UUID:
+        """Says anew who may decide an open approval: "user:NAME" and "role:NAME". Returns the approval's id.
+
+        Raises NotFound, WrongState, InvalidValue, NotAllowed.
+        """
+        with self._queries() as queries:
+            return queries.reassign(id_of(approval_id), assignees, comment=comment, actor=actor, roles=roles)
+
+    def comment(self, approval_id: UUID | str, comment: str, *, actor: str | None = None) -> UUID:
+        """Adds a comment to an open approval and returns the approval's id.
+
+        Raises NotFound, WrongState, InvalidValue.
+        """
+        with self._queries() as queries:
+            return queries.comment(id_of(approval_id), comment, actor=actor)
+
+    def get_approval(self, approval_id: UUID | str) -> dict[str, Any]:
+        """Everything about an approval, as `GET /v1/approvals/{approval_id}` shows it. Raises NotFound."""
+        with self._queries() as queries:
+            document: dict[str, Any] = queries.approval_document(id_of(approval_id))
+            return document
 
     def cancel(self, run_id: UUID | str, *, reason: str | None = None, actor: str | None = None) -> str:
         """Cancels a run and returns its status. Raises NotFound, and WrongState if it has ended."""

@@ -131,9 +131,9 @@ class Looking:
         """How long finished runs are kept; None: for ever."""
         return await self._one(_KEEP, statements.RETENTION, {})
 
-    async def set_retention(self, keep: timedelta | str | None) -> None:
+    async def set_retention(self, keep: timedelta | str | None, *, actor: str | None = None) -> None:
         """`keep` may be an interval as PostgreSQL writes it. Raises InvalidValue."""
-        await self._one(scalar_row, statements.SET_RETENTION, {"keep": keep})
+        await self._one(scalar_row, statements.SET_RETENTION, {"keep": keep, "actor": actor})
 
     async def _one(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters) -> Row:
         raise NotImplementedError
@@ -198,9 +198,9 @@ class SyncLooking:
         """How long finished runs are kept; None: for ever."""
         return self._one(_KEEP, statements.RETENTION, {})
 
-    def set_retention(self, keep: timedelta | str | None) -> None:
+    def set_retention(self, keep: timedelta | str | None, *, actor: str | None = None) -> None:
         """`keep` may be an interval as PostgreSQL writes it. Raises InvalidValue."""
-        self._one(scalar_row, statements.SET_RETENTION, {"keep": keep})
+        self._one(scalar_row, statements.SET_RETENTION, {"keep": keep, "actor": actor})
 
     def _one(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters) -> Row:
         raise NotImplementedError

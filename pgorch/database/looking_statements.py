@@ -42,7 +42,9 @@ select pgorch.set_labels(
 
 RETENTION: Final[LiteralString] = "select pgorch.retention()"
 
-SET_RETENTION: Final[LiteralString] = "select pgorch.set_retention(p_keep => %(keep)s::interval)"
+SET_RETENTION: Final[LiteralString] = """
+select pgorch.set_retention(p_keep => %(keep)s::interval, p_actor => %(actor)s::text)
+"""
 
 RUN_PROGRESS: Final[LiteralString] = """
 select p.node, p.state, p.visits from pgorch.run_progress(p_run_id => %(run_id)s::uuid) p

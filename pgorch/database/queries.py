@@ -84,17 +84,43 @@ class Queries(Looking):
 
     async def decide(
         self,
-        run_id: UUID,
+        run_id: UUID | None,
         decision: str,
         *,
         data: Any = None,
         comment: str | None = None,
         approval_id: UUID | None = None,
         actor: str | None = None,
+        roles: Sequence[str] | None = None,
     ) -> UUID:
-        """The id of the approval. Raises NotFound, WrongState, InvalidValue."""
-        parameters = _decision(run_id, decision, data, comment, approval_id, actor)
+        """The id of the approval, which `approval_id` or the run names.
+
+        Raises NotFound, WrongState, InvalidValue, NotAllowed.
+        """
+        parameters = _decision(run_id, decision, data, comment, approval_id) | _by(actor, roles)
         return await self._one(_ID, statements.DECIDE, parameters)
+
+    async def reassign(
+        self,
+        approval_id: UUID,
+        assignees: Sequence[str],
+        *,
+        comment: str | None = None,
+        actor: str | None = None,
+        roles: Sequence[str] | None = None,
+    ) -> UUID:
+        """The id of the approval. Raises NotFound, WrongState, InvalidValue, NotAllowed."""
+        parameters = {"approval_id": approval_id, "assignees": list(assignees), "comment": comment}
+        return await self._one(_ID, statements.REASSIGN, parameters | _by(actor, roles))
+
+    async def comment(self, approval_id: UUID, comment: str, *, actor: str | None = None) -> UUID:
+        """The id of the approval. Raises NotFound, WrongState, InvalidValue."""
+        parameters = {"approval_id": approval_id, "comment": comment, "actor": actor}
+        return await self._one(_ID, statements.COMMENT, parameters)
+
+    async def approval_document(self, approval_id: UUID) -> Any:
+        """Raises NotFound."""
+        return await self._one(scalar_row, statements.APPROVAL_DOCUMENT, {"approval_id": approval_id})
 
     async def cancel(self, run_id: UUID, *, reason: str | None = None, actor: str | None = None) -> str:
         """The status after it. Raises NotFound, WrongState."""
@@ -191,17 +217,43 @@ class SyncQueries(SyncLooking):
 
     def decide(
         self,
-        run_id: UUID,
+        run_id: UUID | None,
         decision: str,
         *,
         data: Any = None,
         comment: str | None = None,
         approval_id: UUID | None = None,
         actor: str | None = None,
+        roles: Sequence[str] | None = None,
     ) -> UUID:
-        """The id of the approval. Raises NotFound, WrongState, InvalidValue."""
-        parameters = _decision(run_id, decision, data, comment, approval_id, actor)
+        """The id of the approval, which `approval_id` or the run names.
+
+        Raises NotFound, WrongState, InvalidValue, NotAllowed.
+        """
+        parameters = _decision(run_id, decision, data, comment, approval_id) | _by(actor, roles)
         return self._one(_ID, statements.DECIDE, parameters)
+
+    def reassign(
+        self,
+        approval_id: UUID,
+        assignees: Sequence[str],
+        *,
+        comment: str | None = None,
+        actor: str | None = None,
+        roles: Sequence[str] | None = None,
+    ) -> UUID:
+        """The id of the approval. Raises NotFound, WrongState, InvalidValue, NotAllowed."""
+        parameters = {"approval_id": approval_id, "assignees": list(assignees), "comment": comment}
+        return self._one(_ID, statements.REASSIGN, parameters | _by(actor, roles))
+
+    def comment(self, approval_id: UUID, comment: str, *, actor: str | None = None) -> UUID:
+        """The id of the approval. Raises NotFound, WrongState, InvalidValue."""
+        parameters = {"approval_id": approval_id, "comment": comment, "actor": actor}
+        return self._one(_ID, statements.COMMENT, parameters)
+
+    def approval_document(self, approval_id: UUID) -> Any:
+        """Raises NotFound."""
+        return self._one(scalar_row, statements.APPROVAL_DOCUMENT, {"approval_id": approval_id})
 
     def cancel(self, run_id: UUID, *, reason: str | None = None, actor: str | None = None) -> str:
         """The status after it. Raises NotFound, WrongState."""
@@ -256,7 +308,7 @@ def _start(graph: str, priority: int, queue: str | None, actor: str | None) -> d
 
 
 def _decision(
-    run_id: UUID, decision: str, data: Any, comment: str | None, approval_id: UUID | None, actor: str | None
+    run_id: UUID | None, decision: str, data: Any, comment: str | None, approval_id: UUID | None
 ) -> dict[str, Any]:
     return {
         "run_id": run_id,
@@ -264,8 +316,11 @@ def _decision(
         "data": None if data is None else _json(data, "The data of the decision"),
         "comment": comment,
         "approval_id": approval_id,
-        "actor": actor,
     }
+
+
+def _by(actor: str | None, roles: Sequence[str] | None) -> dict[str, Any]:
+    return {"actor": actor, "roles": None if roles is None else list(roles)}
 
 
 def _errors(text: str) -> list[dict[str, Any]]:

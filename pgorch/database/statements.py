@@ -33,8 +33,24 @@ select pgorch.start_many(
 DECIDE: Final[LiteralString] = """
 select pgorch.decide(
     p_run_id => %(run_id)s::uuid, p_decision => %(decision)s::text, p_data => %(data)s::jsonb,
-    p_comment => %(comment)s::text, p_approval_id => %(approval_id)s::uuid, p_actor => %(actor)s::text)
+    p_comment => %(comment)s::text, p_approval_id => %(approval_id)s::uuid, p_actor => %(actor)s::text,
+    p_roles => %(roles)s::text[])
 """
+
+REASSIGN: Final[LiteralString] = """
+select pgorch.reassign(
+    p_approval_id => %(approval_id)s::uuid, p_assignees => %(assignees)s::text[],
+    p_comment => %(comment)s::text, p_actor => %(actor)s::text, p_roles => %(roles)s::text[])
+"""
+
+COMMENT: Final[LiteralString] = """
+select pgorch.comment(
+    p_approval_id => %(approval_id)s::uuid, p_comment => %(comment)s::text, p_actor => %(actor)s::text)
+"""
+
+APPROVAL_DOCUMENT: Final[LiteralString] = (
+    "select pgorch.approval_document(p_approval_id => %(approval_id)s::uuid)"
+)
 
 CANCEL: Final[LiteralString] = """
 select pgorch.cancel(p_run_id => %(run_id)s::uuid, p_reason => %(reason)s::text, p_actor => %(actor)s::text)

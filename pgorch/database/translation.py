@@ -22,8 +22,7 @@ from pgorch.errors import (
 )
 
 _OWN: dict[str, type[PgorchError]] = {
-    str(kind.code): kind
-    for kind in (LeaseLost, WrongState, NotFound, IdempotencyConflict, InvalidValue, NotAllowed)
+    str(kind.code): kind for kind in (LeaseLost, WrongState, NotFound, IdempotencyConflict, NotAllowed)
 }
 # Serialization failure, deadlock, cancelled by a timeout or an administrator, shutdown, read only standby.
 _TRANSIENT_STATES = ("40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "57P05", "25006")
@@ -48,7 +47,9 @@ def translate(error: psycopg.Error) -> PgorchError | None:
     """The error of pgorch that says the same, or None."""
     state, message, hint = error.sqlstate or "", _message(error), error.diag.message_hint or None
     if state == InvalidGraph.code:
-        return InvalidGraph(message, errors=_graph_errors(error), hint=hint)
+        return InvalidGraph(message, errors=_listed(error), hint=hint)
+    if state == InvalidValue.code:
+        return InvalidValue(message, errors=_listed(error), hint=hint)
     if state in _OWN:
         return _OWN[state](message, hint=hint)
     if isinstance(
@@ -102,7 +103,7 @@ def _message(error: psycopg.Error) -> str:
     return error.diag.message_primary or str(error).strip() or type(error).__name__
 
 
-def _graph_errors(error: psycopg.Error) -> list[dict[str, Any]]:
+def _listed(error: psycopg.Error) -> list[dict[str, Any]]:
     detail = error.diag.message_detail
     if not detail:
         return []

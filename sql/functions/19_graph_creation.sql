@@ -139,14 +139,15 @@ begin
            case when n.v -> 'join' = '"any"' then 1 else (n.v #>> '{join,at_least}')::numeric::integer end,
            coalesce((n.v ->> 'cancel_rest')::boolean, false), coalesce(n.v ->> 'branch' = 'all', false), n.joins, n.chain::text[], n.ends,
            t.is_plain and v_is_plain and n.plain and coalesce(n.v ->> 'branch', '') <> 'all'
-               -- A run that ends here has an output to be put together.
-               and not (n.ends and p_graph.output is not null),
+               -- A run that ends here has an output to be put together,
+               -- and perhaps a timer to be taken away.
+               and not (n.ends and (p_graph.output is not null or p_graph.timeout is not null)),
            t.is_plain and t.input is null and not n.joins
     from rows from (jsonb_array_elements(p_graph.definition -> 'nodes'), unnest(v_joins), unnest(v_chains), unnest(p_ends), unnest(p_plain))
          n(v, joins, chain, ends, plain)
     cross join lateral (
         select y.type, case when y.type in ('task', 'map') then case when n.v ->> 'sql' is null then n.v ->> 'function' else 'pgorch.sql' end end as function,
-               y.type = 'task' and num_nonnulls(n.v ->> 'sql', n.v ->> 'compensate', n.v ->> 'concurrency_key') = 0 as is_plain,
+               y.type = 'task' and num_nonnulls(n.v ->> 'sql', n.v ->> 'compensate', n.v ->> 'concurrency_key', n.v ->> 'heartbeat') = 0 as is_plain,
                case when y.type = 'fail'
                    then jsonb_strip_nulls(jsonb_build_object('error', coalesce(n.v ->> 'error', 'Failed'), 'message', n.v ->> 'message'))
                    else nullif(n.v -> 'input', 'null') end as input

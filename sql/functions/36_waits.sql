@@ -15,6 +15,7 @@ begin
     run := p_run;
     select w.due, w.problem into v_due, problem from pgorch._due_time(p_node, p_value, p_now) w;
     if problem is not null then
+        outcome := 'error';
         return;
     end if;
     if v_due <= p_now then

@@ -35,81 +35,111 @@ begin
 
     select a.* into v_last from pgorch.approvals a
     where a.bucket = p_bucket and a.run_id = p_run.id and (p_approval_id is null or a.id = p_approval_id)
-    order by a.decided_at desc limit 1;
+    order by a.decided_at desc, a.id desc limit 1;
     if v_last.id is null and p_approval_id is not null then
-        perform pgorch._raise('OR003', format('run %s has no approval %s', p_run.id, p_approval_id), 'See the view pgorch.waiting_approvals.');
-    elsif v_last.decided_by is not null then
+        perform pgorch._raise('OR003', format('run %s has no approval %s', p_run.id, p_approval_id)
+            || case when exists (select from pgorch.approvals a where a.bucket = p_bucket and a.id = p_approval_id)
+                    then ': it belongs to another run' else '' end, 'See the view pgorch.waiting_approvals.');
+    elsif v_last.status in ('approved', 'rejected') then
         perform pgorch._raise('OR002', format('run %s does not wait for this decision any more: %s was %s by %s at %s; the run is %s',
-            p_run.id, v_last.node, v_last.status, v_last.decided_by, v_last.decided_at, p_run.status), 'The first decision stands.');
+            p_run.id, v_last.node, v_last.status,
+            coalesce(array_to_string(case v_last.status when 'approved' then pgorch._voters(p_bucket, v_last.id) end, ', '), v_last.decided_by),
+            v_last.decided_at, p_run.status), 'The first decision stands.');
+    elsif v_last.status = 'expired' then
+        perform pgorch._raise('OR002', format('run %s does not wait for this decision any more: nobody decided %s before its deadline at %s; the run is %s',
+            p_run.id, v_last.node, v_last.deadline, p_run.status), 'Look at the run''s state.');
     end if;
     perform pgorch._raise('OR002', format('run %s waits for no decision: it is %s', p_run.id, p_run.status), 'Look at the run''s state.');
 end
 $$;
+comment on function pgorch._chosen_approval is 'The open approval that somebody means; else it is said why there is none, and who was first.';
+
+create or replace function pgorch._run_of_approval(p_approval_id uuid) returns uuid
+    language plpgsql stable
+    as $$
+declare
+    v_bucket constant integer := pgorch.bucket_of(p_approval_id);
+    v_run_id uuid;
+begin
+    select a.run_id into v_run_id from pgorch.approvals a where a.bucket = v_bucket and a.id = p_approval_id;
+    if v_run_id is null then
+        perform pgorch._raise('OR003', format('there is no approval %s', coalesce(p_approval_id::text, 'null')), 'See the view pgorch.waiting_approvals.');
+    end if;
+    return v_run_id;
+end
+$$;
 
 create or replace function pgorch.decide(
-    p_run_id uuid, p_decision text, p_data jsonb default null, p_comment text default null,
-    p_approval_id uuid default null, p_actor text default null) returns uuid
+    p_run_id uuid default null, p_decision text default null, p_data jsonb default null, p_comment text default null,
+    p_approval_id uuid default null, p_actor text default null, p_roles text[] default null) returns uuid
     language plpgsql
     set jit = off set enable_seqscan = off
     as $$
 declare
-    v_bucket constant integer := pgorch.bucket_of(p_run_id);
+    v_run_id constant uuid := coalesce(p_run_id, pgorch._run_of_approval(p_approval_id));
+    v_bucket constant integer := pgorch.bucket_of(v_run_id);
     v_actor constant text := pgorch._actor(p_actor);
+    v_roles constant text[] := pgorch._roles(v_actor, p_roles);
     v_run pgorch.runs;
     v_approval pgorch.approvals;
-    v_step pgorch.steps;
-    v_move pgorch._move;
+    v_node pgorch.nodes;
+    v_data jsonb := p_data;
     v_now timestamptz;
+    v_said jsonb;
 begin
-    if p_decision is null or p_decision not in ('approved', 'rejected') then
-        perform pgorch._raise('OR006', format('%s is no decision', coalesce(quote_literal(p_decision), 'null')), 'Say approved or rejected.');
-    end if;
-    if p_data is not null and jsonb_typeof(p_data) <> 'object' then
-        perform pgorch._raise('OR006', format('the data of a decision is a JSON object, not %s', jsonb_typeof(p_data)), 'Put the value under a key.');
-    end if;
-    perform pgorch._checked_json(p_data, 'the data of the decision', 1048576);
-    if length(p_comment) > 10000 then
-        perform pgorch._raise('OR006', 'a comment has at most 10,000 characters', 'Shorten it.');
-    end if;
-
-    v_run := pgorch._locked_run(p_run_id);
+    perform pgorch._check_decision(p_decision, p_data, p_comment);
+    v_run := pgorch._locked_run(v_run_id);
     v_approval := pgorch._chosen_approval(v_bucket, v_run, p_approval_id);
+    -- Not before the lock was there: whoever waited for it may be late by now.
     v_now := pgorch.clock_now();
-    update pgorch.approvals a
-    set status = p_decision, decided_at = v_now, decided_by = v_actor, data = p_data, comment = p_comment
-    where a.bucket = v_bucket and a.id = v_approval.id;
-    select s.* into strict v_step from pgorch.steps s where s.bucket = v_bucket and s.id = v_approval.step_id;
-    delete from pgorch.steps s where s.bucket = v_bucket and s.id = v_step.id;
-    v_run.live := v_run.live - 1;
+    select n.* into strict v_node from pgorch.nodes n where n.graph_id = v_approval.graph_id and n.id = v_approval.node;
+    perform pgorch._check_in_time(v_approval, v_now);
+    perform pgorch._check_asked(v_run, v_node, v_approval, v_actor, v_roles);
 
-    v_move.node := v_approval.node;
-    v_move.outcome := case p_decision when 'approved' then 'success' else 'rejected' end;
-    v_move.kind := 'approval_decided';
-    v_move.visit := v_step.visit;
-    v_move.counts := v_step.counts;
-    v_move.lineage := v_step.lineage;
-    v_move.started_at := v_approval.requested_at;
-    v_move.actor := v_actor;
-    v_move.output := jsonb_strip_nulls(jsonb_build_object('approval_id', v_approval.id, 'decision', p_decision, 'by', v_actor,
-        'at', v_now, 'comment', p_comment)) || case when p_data is null then '{}' else jsonb_build_object('data', p_data) end;
-    -- Conditions read the fields of the data as $decision.<field>; what pgorch says of the decision itself goes before.
-    v_move.decision := coalesce(p_data, '{}') || jsonb_strip_nulls(jsonb_build_object(
-        'decision', p_decision, 'by', v_actor, 'comment', p_comment));
-    perform pgorch._proceed(v_bucket, v_run, array[v_move], v_now);
+    if p_decision = 'approved' then
+        perform pgorch._check_form(v_node, p_data);
+        if v_node.quorum > 1 then
+            if pgorch._vote(v_bucket, v_run, v_node, v_approval, v_actor, p_data, p_comment, v_now) < v_node.quorum then
+                return v_approval.id;
+            end if;
+            v_data := pgorch._voted_data(v_bucket, v_approval.id);
+            perform pgorch._check_form(v_node, v_data);
+        end if;
+    end if;
+    update pgorch.approvals a
+    set status = p_decision, decided_at = v_now, decided_by = v_actor, data = v_data, comment = p_comment
+    where a.bucket = v_bucket and a.id = v_approval.id;
+    v_said := jsonb_strip_nulls(jsonb_build_object('decision', p_decision, 'by', v_actor, 'comment', p_comment,
+        'approved_by', to_jsonb(pgorch._voters(v_bucket, v_approval.id))));
+    perform pgorch._audit(v_bucket, v_actor, case p_decision when 'approved' then 'approve' else 'reject' end, v_run.id, v_approval.id,
+        jsonb_build_object('status', 'open'),
+        jsonb_build_object('status', p_decision) || case when v_data is null then '{}' else jsonb_build_object('data', v_data) end, p_comment);
+    perform pgorch._end_approval(v_bucket, v_run, v_approval,
+        case p_decision when 'approved' then 'success' else 'rejected' end, 'approval_decided', v_actor,
+        v_said || jsonb_build_object('approval_id', v_approval.id, 'at', v_now)
+            || case when v_data is null then '{}' else jsonb_build_object('data', v_data) end,
+        -- Conditions read the fields of the data as $decision.<field>; what pgorch says of the decision itself goes before.
+        coalesce(v_data, '{}') || v_said, v_now);
     return v_approval.id;
 end
 $$;
 comment on function pgorch.decide is
-    'Decides an open approval: approved or rejected, with data and a comment. It takes effect when the caller''s transaction commits. The actor is the session''s user.';
+    'Decides an open approval: approved or rejected, with data and a comment. The approval is named by its id, or by its run if that has one open approval. It takes effect when the caller''s transaction commits. The actor is the session''s user.';
 
-create or replace function pgorch.approve(p_run_id uuid, p_data jsonb default null, p_comment text default null) returns uuid
+create or replace function pgorch.approve(
+    p_run_id uuid default null, p_data jsonb default null, p_comment text default null, p_approval_id uuid default null) returns uuid
     language sql
-    as $$ select pgorch.decide(p_run_id => p_run_id, p_decision => 'approved', p_data => p_data, p_comment => p_comment) $$;
+    as $$
+    select pgorch.decide(p_run_id => p_run_id, p_decision => 'approved', p_data => p_data, p_comment => p_comment, p_approval_id => p_approval_id)
+    $$;
 comment on function pgorch.approve is 'Short for decide(run, ''approved''): for psql.';
 
-create or replace function pgorch.reject(p_run_id uuid, p_comment text default null, p_data jsonb default null) returns uuid
+create or replace function pgorch.reject(
+    p_run_id uuid default null, p_comment text default null, p_data jsonb default null, p_approval_id uuid default null) returns uuid
     language sql
-    as $$ select pgorch.decide(p_run_id => p_run_id, p_decision => 'rejected', p_data => p_data, p_comment => p_comment) $$;
+    as $$
+    select pgorch.decide(p_run_id => p_run_id, p_decision => 'rejected', p_data => p_data, p_comment => p_comment, p_approval_id => p_approval_id)
+    $$;
 comment on function pgorch.reject is 'Short for decide(run, ''rejected''): for psql.';
 
 create or replace function pgorch.cancel(p_run_id uuid, p_reason text default null, p_actor text default null) returns text
@@ -120,6 +150,7 @@ declare
     v_bucket constant integer := pgorch.bucket_of(p_run_id);
     v_actor constant text := pgorch._actor(p_actor);
     v_run pgorch.runs := pgorch._locked_run(p_run_id);
+    v_before constant text := v_run.status;
     v_now constant timestamptz := pgorch.clock_now();
 begin
     if v_run.finished_at is not null then
@@ -129,6 +160,8 @@ begin
     v_run := pgorch._end_run(v_bucket, v_run, 'cancelled',
         case when p_reason is not null then jsonb_build_object('type', 'Cancelled', 'message', left(p_reason, 10000)) end, v_actor, v_now);
     perform pgorch._save_run(v_bucket, v_run, v_now);
+    perform pgorch._audit(v_bucket, v_actor, 'cancel', p_run_id, p_before => jsonb_build_object('status', v_before),
+        p_after => jsonb_build_object('status', v_run.status), p_comment => p_reason);
     return v_run.status;
 end
 $$;

@@ -41,6 +41,11 @@ begin
     returning l.queues, l.tools into v_lease;
     alive := found;
     perform pgorch._recover(p_bucket, p_worker_id, v_now);
+    -- Workers that sleep do not see that a key's retry is due.
+    if exists (select from pgorch._key_changes c where c.bucket = p_bucket and c.due_at <= v_now)
+       and pgorch._admit(p_bucket, '-infinity', v_now) is not null then
+        perform pgorch._wake_workers(p_bucket);
+    end if;
     work_waiting := alive and exists (
         select from unnest(v_lease.queues) q(queue)
         cross join unnest(v_lease.tools) t(tool)
@@ -103,7 +108,7 @@ begin
       and not exists (select from pgorch._worker_leases l where l.bucket = p_bucket and l.worker_id = h.worker_id);
 
     for v_step in
-        select s.id, s.run_id, s.worker_id, s.node, s.attempt, s.started_at, s.visit
+        select s.id, s.run_id, s.worker_id, s.node, s.attempt, s.started_at, s.visit, case when s.kind <> 'task' then s.item end as item
         from (select l.worker_id from pgorch._worker_leases l where l.bucket = p_bucket and l.status = 'dead'
               union all select u.worker_id from unnest(v_unknown) u(worker_id)) d
         cross join lateral (
@@ -118,7 +123,8 @@ begin
         where s.bucket = p_bucket and s.id = v_step.id and s.worker_id = v_step.worker_id for update skip locked;
         continue when not found;
         v_run := pgorch._append(p_bucket, v_run, 'attempt_lost', p_now, p_node => v_step.node, p_attempt => v_step.attempt,
-            p_started_at => v_step.started_at, p_worker_id => v_step.worker_id, p_visit => v_step.visit);
+            p_started_at => v_step.started_at, p_worker_id => v_step.worker_id, p_visit => v_step.visit,
+            p_item => v_step.item);
         perform pgorch._give_back(p_bucket, array[v_step.id], p_now, 1, 0);
         perform pgorch._save_run(p_bucket, v_run, p_now);
     end loop;

@@ -56,12 +56,14 @@ create or replace view pgorch.live_steps as
 select s.bucket, s.id as step_id, s.run_id, s.node, s.kind,
        case when s.kind <> 'task' then 'waiting'
             when s.worker_id is not null then 'running'
+            when s.held = 'paused' then 'paused'
+            when s.held = 'limit' and s.ready_at <= pgorch.clock_now() then 'limited'
             when s.lane_queue = '' then 'quarantined'
             when s.ready_at > pgorch.clock_now() then 'retrying'
             else 'ready' end as status,
        n.function as tool, case when s.kind = 'task' then coalesce(nullif(ltrim(s.lane_queue, '!'), ''), n.queue) end as queue,
        s.priority, s.attempt, s.deaths, s.ready_at, s.started_at, s.worker_id, l.name as worker, s.created_at,
-       case when s.kind = 'task' and s.worker_id is null and not exists (
+       case when s.kind = 'task' and s.lane_tool is not null and not exists (
                 select from pgorch._worker_leases w
                 where w.bucket = s.bucket and w.status = 'alive' and w.expires_at > pgorch.clock_now()
                   and (s.lane_queue = '' or (n.function = any (w.tools) and ltrim(s.lane_queue, '!') = any (w.queues))))
@@ -75,7 +77,7 @@ comment on column pgorch.live_steps.step_id is 'Number of the row; a plain next 
 comment on column pgorch.live_steps.run_id is 'Run that the step belongs to.';
 comment on column pgorch.live_steps.node is 'Node of the graph that is visited.';
 comment on column pgorch.live_steps.kind is 'task, approval, or join (arrived, waiting for the others).';
-comment on column pgorch.live_steps.status is 'running (leased), ready (claimable), retrying (claimable later), quarantined (killed its workers), or waiting.';
+comment on column pgorch.live_steps.status is 'running (leased), ready (claimable), limited (waits for a place under its concurrency key), paused, retrying (claimable later), quarantined (killed its workers), or waiting.';
 comment on column pgorch.live_steps.tool is 'Tool that performs it.';
 comment on column pgorch.live_steps.queue is 'Queue that it waits or waited in.';
 comment on column pgorch.live_steps.priority is 'Higher runs first.';
@@ -106,25 +108,6 @@ comment on column pgorch.run_history.output is 'What the step gave, or the decis
 comment on column pgorch.run_history.error is 'What went wrong.';
 comment on column pgorch.run_history.actor is 'Who decided or cancelled.';
 comment on column pgorch.run_history.worker_id is 'Worker that ran the step.';
-
-create or replace view pgorch.waiting_approvals as
-select a.bucket, a.id as approval_id, a.run_id, g.name as graph, a.node, a.title, a.show, a.requested_at,
-       pgorch.clock_now() - a.requested_at as waiting_for, r.initiator
-from pgorch.approvals a
-join pgorch.runs r on r.bucket = a.bucket and r.id = a.run_id
-join pgorch.graphs g on g.id = a.graph_id
-where a.status = 'open';
-comment on view pgorch.waiting_approvals is 'Approvals that nobody has decided yet.';
-comment on column pgorch.waiting_approvals.bucket is 'Bucket of the run.';
-comment on column pgorch.waiting_approvals.approval_id is 'Id of the approval: decide(run, decision, p_approval_id => ...).';
-comment on column pgorch.waiting_approvals.run_id is 'Run that waits.';
-comment on column pgorch.waiting_approvals.graph is 'Name of its graph.';
-comment on column pgorch.waiting_approvals.node is 'Node that asks.';
-comment on column pgorch.waiting_approvals.title is 'The question.';
-comment on column pgorch.waiting_approvals.show is 'What to look at when deciding.';
-comment on column pgorch.waiting_approvals.requested_at is 'Since when it waits.';
-comment on column pgorch.waiting_approvals.waiting_for is 'For how long it has been waiting.';
-comment on column pgorch.waiting_approvals.initiator is 'Who started the run.';
 
 create or replace view pgorch.worker_list as
 select l.bucket, l.worker_id, l.name,

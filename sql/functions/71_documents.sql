@@ -48,10 +48,7 @@ begin
         'history', coalesce((
             select jsonb_agg(pgorch._event(h) order by h.seq)
             from pgorch.history h where h.bucket = v_bucket and h.run_id = p_run_id), '[]'),
-        'approvals', coalesce((
-            select jsonb_agg(jsonb_build_object('approval_id', a.id, 'node', a.node, 'title', a.title, 'show', a.show,
-                       'requested_at', a.requested_at) order by a.requested_at, a.id)
-            from pgorch.approvals a where a.bucket = v_bucket and a.run_id = p_run_id and a.status = 'open'), '[]'))
+        'approvals', pgorch._open_approvals(v_bucket, p_run_id))
     into v_document
     from pgorch.runs r join pgorch.graphs g on g.id = r.graph_id
     where r.bucket = v_bucket and r.id = p_run_id;

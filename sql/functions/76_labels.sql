@@ -14,6 +14,7 @@ begin
     v_run := pgorch._locked_run(p_run_id);
     if v_labels is distinct from v_run.labels then
         update pgorch.runs r set labels = v_labels where r.bucket = v_bucket and r.id = p_run_id;
+        perform pgorch._audit(v_bucket, v_actor, 'set_labels', p_run_id, p_before => v_run.labels, p_after => v_labels);
     end if;
     return coalesce(v_labels, '{}');
 end

@@ -6,19 +6,23 @@ create or replace function pgorch.retention() returns interval
     as $$ begin return (select (s.value #>> '{}')::interval from pgorch.settings s where s.name = 'retention'); end $$;
 comment on function pgorch.retention() is 'How long finished runs are kept; null: for ever.';
 
-create or replace function pgorch.set_retention(p_keep interval) returns void
+create or replace function pgorch.set_retention(p_keep interval, p_actor text default null) returns void
     language plpgsql
     set intervalstyle = 'postgres'
     as $$
+declare
+    v_actor constant text := pgorch._actor(p_actor);
+    v_before constant text := pgorch.retention();
 begin
     if p_keep < interval '1 hour' then
         perform pgorch._raise('OR006', format('finished runs are kept for an hour at least, not for %s', p_keep), 'Null keeps them for ever.');
     end if;
     insert into pgorch.settings (name, value) values ('retention', coalesce(to_jsonb(p_keep::text), 'null'))
     on conflict (name) do update set value = excluded.value;
+    perform pgorch._audit(0, v_actor, 'set_retention', null, p_before => to_jsonb(v_before), p_after => to_jsonb(p_keep::text));
 end
 $$;
-comment on function pgorch.set_retention(interval) is 'Says how long finished runs are kept (30 days unless said otherwise); null: for ever. maintain() lets go of the others.';
+comment on function pgorch.set_retention is 'Says how long finished runs are kept (30 days unless said otherwise); null: for ever. maintain() lets go of the others.';
 
 create or replace function pgorch._forget_runs(p_bucket integer, p_before timestamptz, p_limit integer) returns integer
     language plpgsql

@@ -56,6 +56,8 @@ async def test_a_graph_is_created_run_approved_and_read_as_the_mission_says(
         "run_id": run_id,
         "approval_id": waiting["approvals"][0]["approval_id"],
         "decision": "approved",
+        "status": "approved",
+        "missing": 0,
     }
 
     engine.run({"load": {"loaded": True}})

@@ -97,6 +97,16 @@ async def test_answers_are_what_the_document_says(client: httpx.AsyncClient, eng
     await check("POST", "/graph/create", "/graph/create", plain())
     await check("POST", "/graph/create", "/graph/create", {**plain(), "start_node": "nowhere"})
     await check("POST", "/v1/graphs/validate", "/v1/graphs/validate", {})
+    of_approval, approval = (
+        "/v1/approvals/{approval_id}",
+        f"/v1/approvals/{engine.approvals(runs[1])[0]['id']}",
+    )
+    for action, body in (("reassign", {"assignees": ["user:ada"]}), ("comment", {"comment": "Why?"})):
+        await check("POST", f"{of_approval}/{action}", f"{approval}/{action}", body)
+        await check("POST", f"{of_approval}/{action}", f"{approval}/{action}", {})
+    await check("GET", of_approval, approval)
+    await check("GET", "/v1/approvals", "/v1/approvals")
     await check("POST", "/graph/resume/{run_id}", f"/graph/resume/{runs[1]}")
     await check("POST", "/graph/resume/{run_id}", f"/graph/resume/{runs[1]}")
+    await check("GET", of_approval, approval)
     await check("POST", "/v1/runs/{run_id}/cancel", f"/v1/runs/{idle}/cancel", {"reason": "x"})

@@ -129,6 +129,8 @@ async def test_open_approvals_are_listed_oldest_first_and_decided(
         "run_id": chosen["run_id"],
         "approval_id": chosen["approval_id"],
         "decision": "approved",
+        "status": "approved",
+        "missing": 0,
     }
     assert_problem(await client.post(path, json={"decision": "rejected"}), 409, "wrong-state")
     left = (await client.get("/v1/approvals")).json()["approvals"]

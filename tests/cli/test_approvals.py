@@ -1,4 +1,7 @@
+from uuid import UUID
+
 from tests.cli.conftest import Cli
+from tests.people.conftest import People
 from tests.support.engine import Engine, definition
 
 
@@ -47,3 +50,53 @@ def test_a_second_decision_is_refused_in_three_lines(cli: Cli, engine: Engine) -
 def test_a_run_that_asks_nothing_cannot_be_approved(cli: Cli, engine: Engine) -> None:
     run_id = engine.start(definition("a"))
     assert cli("approvals", "approve", run_id).code == 1
+
+
+def signing(people: People) -> str:
+    node = {"id": "sign", "type": "approval", "title": "Sign?", "assignees": ["role:finance", "user:ann"]}
+    graph = definition([node | {"quorum": 2, "deadline": "1 day"}], name="signing")
+    return str(people.ask(graph))
+
+
+def test_an_approval_is_named_by_its_own_id_as_well(cli: Cli, engine: Engine) -> None:
+    run_id = asking(engine)
+    approval_id = cli("approvals", "list").json[0]["approval_id"]
+    said = cli("approvals", "approve", approval_id)
+    assert (said.json["run_id"], said.json["status"]) == (run_id, "approved")
+
+
+def test_several_sign_and_each_is_told_how_many_are_missing(cli: Cli, engine: Engine) -> None:
+    run_id = signing(People(engine))
+    said = cli("approvals", "approve", run_id, "--actor", "ann", "-o", "table")
+    assert "1 of 2" in said.out
+    shown = cli("approvals", "show", cli("approvals", "list").json[0]["approval_id"]).json
+    assert [vote["by"] for vote in shown["votes"]] == ["ann"]
+    assert cli("approvals", "approve", run_id, "--actor", "bob").code == 1
+    said = cli("approvals", "approve", run_id, "--actor", "bob", "--role", "finance")
+    assert said.json["status"] == "approved"
+    assert engine.status(UUID(run_id)) == "completed"
+
+
+def test_the_inbox_is_filtered(cli: Cli, engine: Engine) -> None:
+    def nodes(*options: str) -> list[str]:
+        return [row["node"] for row in cli("approvals", "list", *options).json]
+
+    asking(engine)
+    signing(People(engine))
+    assert nodes() == ["ask", "sign"]
+    assert nodes("--mine") == ["ask"]
+    assert nodes("--assignee", "user:ann") == ["sign"]
+    assert nodes("--overdue") == []
+    engine.jump("1 day")
+    assert nodes("--overdue") == ["sign"]
+
+
+def test_an_approval_is_passed_on_and_commented(cli: Cli, engine: Engine) -> None:
+    signing(People(engine))
+    approval_id = cli("approvals", "list").json[0]["approval_id"]
+    assert cli("approvals", "reassign", approval_id, "user:eve", "role:cfo", "--comment", "away").code == 0
+    assert cli("approvals", "comment", approval_id, "Which one?", "--actor", "eve").code == 0
+    shown = cli("approvals", "show", approval_id, "-o", "table").out
+    assert "user:eve, role:cfo" in shown
+    assert "Which one?" in shown
+    assert cli("approvals", "reassign", approval_id, "eve").code == 1

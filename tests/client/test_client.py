@@ -13,6 +13,7 @@ from pgorch.client import AsyncClient, Client
 from pgorch.errors import (
     InvalidGraph,
     InvalidValue,
+    NotAllowed,
     NotFound,
     WrongState,
 )
@@ -63,8 +64,8 @@ def test_both_clients_have_the_same_methods() -> None:
     sync, other = public(Client), public(AsyncClient)
     assert sync.keys() == other.keys()
     assert sync.keys() == {
-        "approve", "cancel", "close", "create_graph", "decide", "get_run", "reject",
-        "start", "start_many", "wait",
+        "approve", "cancel", "close", "comment", "create_graph", "decide", "get_approval", "get_run",
+        "reassign", "reject", "start", "start_many", "wait",
     }  # fmt: skip
     for name in sync:
         assert inspect.signature(sync[name]) == inspect.signature(other[name]), name
@@ -102,3 +103,28 @@ def test_refusals_have_their_classes(client: Client) -> None:
     for answer in (client.approve, client.reject, client.cancel):
         with pytest.raises(WrongState, match="completed"):
             answer(run_id)
+
+
+def test_what_people_do_with_an_approval(client: Client) -> None:
+    run_id = client.start("asking")
+    approval_id = client.get_run(run_id).approvals[0]["approval_id"]
+    assert str(client.reassign(approval_id, ["role:finance"], comment="not mine")) == approval_id
+    assert str(client.comment(approval_id, "Which account?", actor="ann")) == approval_id
+    with pytest.raises(NotAllowed, match="bob is not asked"):
+        client.approve(run_id, actor="bob", roles=["sales"])
+    shown = client.get_approval(approval_id)
+    assert (shown["status"], shown["assignees"]) == ("open", ["role:finance"])
+    assert [event["kind"] for event in shown["events"]][1:] == ["approval_reassigned", "approval_commented"]
+    assert str(client.approve(approval_id=approval_id, actor="bob", roles=["finance"])) == approval_id
+    assert client.get_approval(approval_id)["decided_by"] == "bob"
+
+
+async def test_the_async_client_does_that_too(async_client: AsyncClient) -> None:
+    run_id = await async_client.start("asking")
+    approval_id = (await async_client.get_run(run_id)).approvals[0]["approval_id"]
+    await async_client.reassign(approval_id, ["user:ann"])
+    await async_client.comment(approval_id, "Which account?")
+    await async_client.reject(approval_id=approval_id, actor="ann", comment="no")
+    assert (await async_client.get_approval(approval_id))["comment"] == "no"
+    with pytest.raises(NotFound):
+        await async_client.get_approval(run_id)

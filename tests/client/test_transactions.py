@@ -8,6 +8,7 @@ import pytest
 
 from pgorch.client import AsyncClient, Client
 from pgorch.errors import (
+    NotAllowed,
     NotFound,
     WrongState,
 )
@@ -115,3 +116,23 @@ async def test_the_async_client_joins_a_transaction_too(database: str, client: C
     assert client.get_run(kept).status == "awaiting_approval"
     with pytest.raises(NotFound):
         client.get_run(lost)
+
+
+def test_what_else_is_done_with_an_approval_commits_with_the_callers_row_too(
+    caller: psycopg.Connection[Any], client: Client
+) -> None:
+    run_id = client.start("asking")
+    approval_id = client.get_run(run_id).approvals[0]["approval_id"]
+    joined = Client(connection=caller)
+    for keep in (False, True):
+        joined.reassign(approval_id, ["user:ann"], comment="away")
+        joined.comment(approval_id, "Which one?")
+        with pytest.raises(NotAllowed), caller.transaction():
+            joined.reject(approval_id=approval_id, actor="bob")
+        joined.reject(approval_id=approval_id, data={"n": 1}, comment="no", actor="ann")
+        caller.execute("insert into refunds values (%s)", (run_id,))
+        assert client.get_approval(approval_id)["status"] == "open"
+        caller.commit() if keep else caller.rollback()
+    shown = client.get_approval(approval_id)
+    assert (shown["status"], shown["data"], shown["comment"]) == ("rejected", {"n": 1}, "no")
+    assert len(shown["events"]) == 4

@@ -56,6 +56,16 @@ def test_an_invalid_graph_comes_with_all_its_errors(connection: Connection) -> N
     assert caught.value.errors == found
 
 
+def test_data_that_does_not_fit_a_form_comes_with_all_that_is_wrong(connection: Connection) -> None:
+    found = [{"path": "/data/note", "code": "required", "message": "note is missing", "hint": ""}]
+    with pytest.raises(errors.InvalidValue) as caught, translated():
+        raise_in_sql(connection, "OR006", "", json.dumps(found))
+    assert caught.value.errors == found
+    with pytest.raises(errors.InvalidValue) as caught, translated():
+        raise_in_sql(connection, "OR006")
+    assert caught.value.errors == []
+
+
 def test_a_graph_that_sql_refuses_arrives_as_its_errors(connection: Connection) -> None:
     with pytest.raises(errors.InvalidGraph) as caught:
         SyncQueries(connection).create_graph({"name": "g"})

@@ -12,6 +12,8 @@ from tests.support.invariants import violations
 # Definitions last: runs refer to them.
 WRITTEN = (
     "history",
+    "votes",
+    "audit",
     "approvals",
     "timers",
     "signals",
@@ -27,6 +29,9 @@ WRITTEN = (
     "_reach",
     "graphs",
     "tools",
+    "limits",
+    "_limit_state",
+    "_key_changes",
 )
 
 

@@ -21,6 +21,8 @@ HOT_TABLES = frozenset(
         "steps",
         "history",
         "approvals",
+        "votes",
+        "audit",
         "timers",
         "signals",
         "_row_waits",
@@ -30,6 +32,8 @@ HOT_TABLES = frozenset(
         "_worker_leases",
         "_revocations",
         "_writes",
+        "_limit_state",
+        "_key_changes",
     }
 )
 # Functions that change tables themselves, never on the path of a run, and what reads a table of the user.

@@ -97,12 +97,39 @@ def use_everything(engine: Engine) -> None:
     engine.approve(run_id)
     engine.reject(engine.start("only_approval", bucket=MINE))
     assert engine.cancel(engine.start("only_approval", bucket=MINE)) == "cancelled"
+    answer_questions(engine)
     engine.run()
+
+
+def answer_questions(engine: Engine) -> None:
+    for function in ("_remind", "_expire_approval"):
+        run_id = engine.start("signed", bucket=MINE)
+        query = "select id from pgorch.approvals where bucket = %s and run_id = %s"
+        approval_id = engine.value(query, MINE, run_id)
+        engine.value("select pgorch.reassign(%s, '{user:ann,user:bob}')", approval_id)
+        engine.value("select pgorch.comment(%s, 'which one?')", approval_id)
+        engine.approve(run_id, actor="ann")
+        engine.value("select pgorch.approval_document(%s)", approval_id)
+        engine.value(
+            f"select pgorch.{function}(%s, pgorch._locked_run(%s), %s, pgorch.clock_now())",
+            MINE,
+            run_id,
+            approval_id,
+        )
+    engine.approve(engine.start("signed", bucket=MINE), actor="ann")
 
 
 def make_graphs(engine: Engine) -> None:
     engine.graph(chain("a b c d") | {"name": "plain"})
     engine.graph(definition([{"id": "ok", "type": "approval"}], name="only_approval"))
+    sign = {
+        "id": "sign",
+        "type": "approval",
+        "quorum": 2,
+        "deadline": "1 day",
+        "remind": {"after": "9 seconds"},
+    }
+    engine.graph(definition([sign], name="signed"))
 
 
 def test_no_call_for_one_bucket_touches_another(
@@ -152,8 +179,9 @@ def test_the_document_of_a_run_touches_its_bucket_alone(
 
 
 CALLED = """
-    advance approve beat cancel decide diff_states enlist_worker explain export_run leave reject run_document
-    run_events run_progress run_state run_tree set_labels start start_many state_at timeline watch_run
+    advance approval_document approve beat cancel comment decide diff_states enlist_worker explain export_run
+    leave reassign reject run_document run_events run_progress run_state run_tree set_labels start start_many
+    state_at timeline watch_run
 """
 WITHOUT_RUNS = """
     api_principal bucket_count bucket_of clock_now create_graph create_key explain_graph find_graph maintain

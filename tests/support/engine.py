@@ -288,7 +288,8 @@ class Engine:
                     return
             one_bucket = [s for s in at_hand if s.bucket == at_hand[0].bucket]
             chosen = choose(one_bucket) if choose else one_bucket[:batch]
-            at_hand = [s for s in at_hand if s not in chosen]
+            ids = {s.step_id for s in chosen}
+            at_hand = [s for s in at_hand if s.step_id not in ids]
             came = self.worker.advance([self._performed(s, tools or {}) for s in chosen], want=1000)
             at_hand += [s for s in came if s.kind in ("step", "quarantined")]
         raise AssertionError(f"not quiet after {calls} calls of advance()")
@@ -329,7 +330,7 @@ class Engine:
 
     def order(self, run_id: UUID) -> str:
         """The nodes in the order in which their visits ended, as "a b c"."""
-        ends = ("step_completed", "step_failed", "approval_decided")
+        ends = ("step_completed", "step_failed", "step_expired", "approval_decided")
         return " ".join(h["node"] for h in self.history(run_id) if h["kind"] in ends)
 
     def approvals(self, run_id: UUID) -> list[Row]:
