@@ -20,6 +20,7 @@ from pgorch.worker.connections import open_async, pause_seconds
 from pgorch.worker.identity import Timing, default_name
 from pgorch.worker.lease import Lease, Listeners, Listing
 from pgorch.worker.listening import Listening
+from pgorch.worker.schedules import Schedules
 from pgorch.worker.stall import Stall
 from pgorch.worker.stopping import on_signals
 from pgorch.worker.transactions import Transactions
@@ -88,6 +89,7 @@ class Worker:
             asyncio.create_task(Listening(self._dsn, self._working.look, self._timing).run()),
             asyncio.create_task(self._watch(lease)),
             asyncio.create_task(self._maintain()),
+            asyncio.create_task(Schedules(self._dsn, self._timing).run()),
         ]
         try:
             await self._open(transactions)

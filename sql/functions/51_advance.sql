@@ -99,7 +99,8 @@ begin
         if v_found.delay is not null then
             return query
                 select 'later', null::bigint, null::uuid, null::uuid, null::text, null::text, null::integer, null::integer,
-                       null::double precision, null::jsonb, null::jsonb, null::text, v_found.delay;
+                       null::double precision, null::jsonb, null::jsonb, null::text, v_found.delay,
+                       null::text, null::integer, null::double precision;
         end if;
         if v_found.ids <> '{}' then
             v_got := v_got + cardinality(v_found.ids);
@@ -127,7 +128,8 @@ begin
         -- What ended made room for others that wait for it: this worker is to look soon.
         return query
             select 'later', null::bigint, null::uuid, null::uuid, null::text, null::text, null::integer, null::integer,
-                   null::double precision, null::jsonb, null::jsonb, null::text, 0::double precision;
+                   null::double precision, null::jsonb, null::jsonb, null::text, 0::double precision,
+                   null::text, null::integer, null::double precision;
     end if;
 
     if v_lease.asleep <> (p_asleep and v_got = 0 and v_count = 0) then

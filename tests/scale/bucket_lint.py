@@ -26,8 +26,6 @@ HOT_TABLES = frozenset(
         "timers",
         "signals",
         "_row_waits",
-        "votes",
-        "audit",
         "_idempotency_keys",
         "_worker_leases",
         "_revocations",

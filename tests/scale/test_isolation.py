@@ -1,6 +1,7 @@
 """A call for one bucket touches that bucket alone."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -98,6 +99,7 @@ def use_everything(engine: Engine) -> None:
     engine.reject(engine.start("only_approval", bucket=MINE))
     assert engine.cancel(engine.start("only_approval", bucket=MINE)) == "cancelled"
     answer_questions(engine)
+    use_schedules(engine)
     engine.run()
 
 
@@ -117,6 +119,19 @@ def answer_questions(engine: Engine) -> None:
             approval_id,
         )
     engine.approve(engine.start("signed", bucket=MINE), actor="ann")
+
+
+def use_schedules(engine: Engine) -> None:
+    engine.value(
+        "select pgorch.create_schedule('s', 'only_approval', '0 2 * * *', p_overlap => 'cancel_other')"
+    )
+    first = engine.value("select pgorch.trigger_schedule('s', p_bucket => %s)", MINE)
+    (due,) = engine.rows("select d.turn, d.until from pgorch.due_schedules() d")
+    times = [due["until"], due["until"] + timedelta(days=1)]
+    fire = "select pgorch.fire_schedule('s', %s, %s, p_bucket => %s)"
+    assert engine.value(fire, due["turn"], times, MINE) == "started"
+    assert engine.status(first) == "cancelled"
+    assert engine.value("select pgorch.schedule_document('s')")["last_status"] == "awaiting_approval"
 
 
 def make_graphs(engine: Engine) -> None:
@@ -180,12 +195,13 @@ def test_the_document_of_a_run_touches_its_bucket_alone(
 
 CALLED = """
     advance approval_document approve beat cancel comment decide diff_states enlist_worker explain export_run
-    leave reassign reject run_document run_events run_progress run_state run_tree set_labels start start_many
-    state_at timeline watch_run
+    fire_schedule leave reassign reject run_document run_events run_progress run_state run_tree
+    schedule_document set_labels start start_many state_at timeline trigger_schedule watch_run
 """
 WITHOUT_RUNS = """
-    api_principal bucket_count bucket_of clock_now create_graph create_key explain_graph find_graph maintain
-    new_run_id register_tools retention revoke_key set_clock set_retention uuid7 validate_graph
+    api_principal bucket_count bucket_of clock_now create_graph create_key create_schedule delete_schedule
+    due_schedules explain_graph fail_schedule find_graph maintain new_run_id pause_schedule register_tools
+    resume_schedule retention revoke_key set_clock set_retention uuid7 validate_graph
 """
 
 
