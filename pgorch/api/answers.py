@@ -172,6 +172,7 @@ class RunSummary(BaseModel):
     priority: int
     queue: str | None
     idempotency_key: str | None
+    labels: dict[str, str] | None
     created_at: str
     finished_at: str | None
     error: Json | None
@@ -200,6 +201,74 @@ class Run(BaseModel):
     current_nodes: list[LiveStep]
     history: list[Event]
     approvals: list[OpenApproval]
+
+
+class StateChange(BaseModel):
+    """Without `before` the key was not there before, without `after` it is not there any more."""
+
+    key: str
+    before: Any = None
+    after: Any = None
+
+
+class Difference(BaseModel):
+    from_: int = Field(alias="from")
+    to: int
+    changes: list[StateChange]
+
+
+class ExplainedEdge(BaseModel):
+    ord: int = Field(description="Its place in the definition's list of edges, from 0.")
+    target: str
+    on_outcome: str
+    condition: str | None
+    limit: int | None
+    used: int | None = Field(description="How often it has been taken, if it has a limit.")
+    found: Json | None = Field(description="What the paths of its condition find, by path.")
+    holds: bool | None = Field(description="Null: it has no condition, or its condition is unknown.")
+    taken: bool
+    why: str
+
+
+class Explanation(BaseModel):
+    node: str
+    edges: list[ExplainedEdge] = Field(description="In the order in which they are tried.")
+
+
+class Happened(BaseModel):
+    seq: int | None = Field(description="Number in the run's history; null: live now.")
+    at: str
+    what: str
+    who: str | None
+    took_seconds: float | None
+
+
+class Timeline(BaseModel):
+    timeline: list[Happened]
+
+
+class Relative(BaseModel):
+    run_id: UUID
+    parent_run_id: UUID | None
+    depth: int = Field(description="0: the run that was asked for.")
+    graph: str
+    version: int
+    status: RunStatus
+    created_at: str
+    finished_at: str | None
+
+
+class RunTree(BaseModel):
+    runs: list[Relative]
+
+
+class Labelled(BaseModel):
+    run_id: UUID
+    labels: dict[str, str]
+
+
+class Retention(BaseModel):
+    keep_seconds: float | None = Field(description="For how long finished runs are kept; null: for ever.")
 
 
 class Tool(BaseModel):

@@ -1,6 +1,6 @@
 """What bodies of requests hold: checked with this, and described by it in OpenAPI."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -82,6 +82,33 @@ class CancelRequest(Body):
     """Ends a run."""
 
     reason: str | None = Field(None, max_length=10_000)
+
+
+class ExplainRequest(Body):
+    """A node, and how it is to have ended."""
+
+    node: str = Field(min_length=1)
+    state: Json = Field(default_factory=dict, description="The state, with what the node wrote.")
+    outcome: Literal["success", "approved", "rejected", "expired", "error"] = "success"
+    vars: Json = Field(
+        default_factory=dict,
+        description="What conditions read as $input, $nodes, $run, $error and $decision.",
+    )
+
+
+class RetentionRequest(Body):
+    """For how long finished runs are kept."""
+
+    keep: str | None = Field(max_length=100, description='An interval, as in "30 days"; null: for ever.')
+
+
+LABELS: Final[Json] = {
+    "type": "object",
+    "description": "All labels, by name; those that are not named are taken away.",
+    "maxProperties": 50,
+    "propertyNames": {"minLength": 1, "maxLength": 200},
+    "additionalProperties": {"type": "string", "maxLength": 1000},
+}
 
 
 class ScheduleRequest(Body):

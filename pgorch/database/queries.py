@@ -16,7 +16,12 @@ from psycopg import AsyncConnection, Connection
 from psycopg.rows import BaseRowFactory, class_row, scalar_row
 
 from pgorch.database import statements
+<<<<<<< HEAD
 from pgorch.database.rows import ApiPrincipal, CreatedGraph, DeletedGraph, Event, WatchedRun
+=======
+from pgorch.database.looking import Looking, SyncLooking
+from pgorch.database.rows import ApiPrincipal, CreatedGraph, Event, WatchedRun
+>>>>>>> inspect
 from pgorch.database.schedule_queries import ScheduleQueries, SyncScheduleQueries
 from pgorch.database.translation import translated
 from pgorch.strict_json import MAX_INPUT_BYTES, dumps
@@ -29,7 +34,7 @@ _IDS: BaseRowFactory[list[UUID]] = scalar_row
 _TEXT: BaseRowFactory[str] = scalar_row
 
 
-class Queries(ScheduleQueries):
+class Queries(Looking, ScheduleQueries):
     """The SQL functions on an async connection."""
 
     def __init__(self, connection: AsyncConnection[Any]) -> None:
@@ -230,7 +235,7 @@ class Queries(ScheduleQueries):
                 return await cursor.fetchall()
 
 
-class SyncQueries(SyncScheduleQueries):
+class SyncQueries(SyncLooking, SyncScheduleQueries):
     """The SQL functions on a sync connection: the methods of `Queries`, one by one."""
 
     def __init__(self, connection: Connection[Any]) -> None:

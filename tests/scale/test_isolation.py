@@ -89,6 +89,13 @@ def use_everything(engine: Engine) -> None:
     value("select pgorch.run_state(%s)", run_id)
     engine.rows("select * from pgorch.run_events(%s, 0, 10)", run_id)
     engine.rows("select * from pgorch.watch_run(%s, 60)", run_id)
+    value("select pgorch.state_at(%s, 1)", run_id)
+    engine.rows("select * from pgorch.diff_states(%s, 0, 1)", run_id)
+    assert engine.rows("select * from pgorch.explain(%s, 'a')", run_id)
+    assert engine.rows("select * from pgorch.explain(%s, 'ok')", run_id)
+    value("select pgorch.export_run(%s)", run_id)
+    assert engine.rows("select * from pgorch.run_tree(%s)", run_id)
+    value("select pgorch.set_labels(%s, %s)", run_id, Jsonb({"customer": "42"}))
     engine.approve(run_id)
     engine.reject(engine.start("only_approval", bucket=MINE))
     assert engine.cancel(engine.start("only_approval", bucket=MINE)) == "cancelled"
@@ -200,19 +207,23 @@ def test_the_document_of_a_run_touches_its_bucket_alone(
         # over servers that is routed; PostgreSQL locks the partitions before it knows the row.
         hold_other_buckets(locker, MINE, HOT_TABLES - {"_worker_leases"})
         assert engine.value("select pgorch.run_document(%s)", run_id)["status"] == "running"
+        assert len(engine.rows("select * from pgorch.timeline(%s)", run_id)) == 2
+        assert len(engine.rows("select * from pgorch.run_progress(%s)", run_id)) == 1
 
 
 CALLED = """
     advance approval_document approve beat cancel claim_deliveries comment create_schedule decide
-    delete_schedule enlist_worker fire_schedule leave pause_schedule reassign record_delivery reject
-    resume_schedule run_document run_events run_state schedule_document start start_many tend_deliveries
+    delete_schedule diff_states enlist_worker explain export_run fire_schedule leave pause_schedule
+    reassign record_delivery reject resume_schedule run_document run_events run_progress run_state
+    run_tree schedule_document set_labels start start_many state_at tend_deliveries timeline
     trigger_schedule watch_run
 """
 WITHOUT_RUNS = """
     api_principal bucket_count bucket_of clock_now create_graph create_hook create_key create_schedule
-    delete_graph delete_hook delete_schedule due_schedules fail_schedule find_graph maintain
-    new_hook_secret new_run_id pause_hook pause_schedule register_tools resume_hook resume_schedule
-    revoke_key rotate_hook_secret set_clock test_hook update_hook uuid7 validate_graph
+    delete_graph delete_hook delete_schedule due_schedules explain_graph fail_schedule find_graph
+    maintain new_hook_secret new_run_id pause_hook pause_schedule register_tools resume_hook
+    resume_schedule retention revoke_key rotate_hook_secret set_clock set_retention test_hook update_hook
+    uuid7 validate_graph
 """
 
 
