@@ -7,22 +7,19 @@ graph says which tools run, with whose rights.
 
 from typing import Any, Final
 
-<<<<<<< HEAD
-from pgorch.api import answers, approvals, events, graphs, health, hooks, inventory, requests, runs, schedules
-=======
 from pgorch.api import (
     answers,
     approvals,
     events,
     graphs,
     health,
+    hooks,
     inventory,
     looking,
     requests,
     runs,
     schedules,
 )
->>>>>>> inspect
 from pgorch.api.access import Permission
 from pgorch.api.endpoint import Endpoint
 from pgorch.api.parameters import AT, CURSOR, IDEMPOTENCY_KEY, LIMIT, PREFER, RUN_ID, WAIT

@@ -16,12 +16,8 @@ from psycopg import AsyncConnection, Connection
 from psycopg.rows import BaseRowFactory, class_row, scalar_row
 
 from pgorch.database import statements
-<<<<<<< HEAD
-from pgorch.database.rows import ApiPrincipal, CreatedGraph, DeletedGraph, Event, WatchedRun
-=======
 from pgorch.database.looking import Looking, SyncLooking
-from pgorch.database.rows import ApiPrincipal, CreatedGraph, Event, WatchedRun
->>>>>>> inspect
+from pgorch.database.rows import ApiPrincipal, CreatedGraph, DeletedGraph, Event, WatchedRun
 from pgorch.database.schedule_queries import ScheduleQueries, SyncScheduleQueries
 from pgorch.database.translation import translated
 from pgorch.strict_json import MAX_INPUT_BYTES, dumps

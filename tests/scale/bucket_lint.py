@@ -37,11 +37,9 @@ HOT_TABLES = frozenset(
     }
 )
 # Functions that change tables themselves, never on the path of a run, and what reads a table of the user.
-<<<<<<< HEAD
-MAY_USE_DYNAMIC_SQL = frozenset({"maintain", "_matching_row", "_watch_tables", "_unwatch_table"})
-=======
-MAY_USE_DYNAMIC_SQL = frozenset({"_make_history", "_drop_history", "_matching_row"})
->>>>>>> inspect
+MAY_USE_DYNAMIC_SQL = frozenset(
+    {"_make_history", "_drop_history", "_matching_row", "_watch_tables", "_unwatch_table"}
+)
 
 VOLATILE = frozenset(
     {"clock_timestamp", "timeofday", "random", "gen_random_uuid", "uuidv7", "nextval", "pg_notify"}

@@ -219,11 +219,10 @@ CALLED = """
     trigger_schedule watch_run
 """
 WITHOUT_RUNS = """
-    api_principal bucket_count bucket_of clock_now create_graph create_hook create_key create_schedule
-    delete_graph delete_hook delete_schedule due_schedules explain_graph fail_schedule find_graph
-    maintain new_hook_secret new_run_id pause_hook pause_schedule register_tools resume_hook
-    resume_schedule retention revoke_key rotate_hook_secret set_clock set_retention test_hook update_hook
-    uuid7 validate_graph
+    api_principal bucket_count bucket_of clock_now create_graph create_hook create_key delete_graph
+    delete_hook due_schedules explain_graph fail_schedule find_graph maintain new_hook_secret new_run_id
+    pause_hook register_tools resume_hook retention revoke_key rotate_hook_secret set_clock set_retention
+    test_hook update_hook uuid7 validate_graph
 """
 
 
