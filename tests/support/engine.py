@@ -79,7 +79,7 @@ def definition(nodes: str | Iterable[Any], edges: Iterable[Any] = (), **more: An
     listed = nodes.split() if isinstance(nodes, str) else list(nodes)
     written = [{"id": n, "function": n} if isinstance(n, str) else dict(n) for n in listed]
     for node in written:
-        if node.get("type", "task") == "task":
+        if node.get("type", "task") == "task" and "sql" not in node:
             node.setdefault("function", node["id"])
     return {
         "name": f"graph_{uuid.uuid4().hex[:12]}",
