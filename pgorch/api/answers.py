@@ -299,6 +299,78 @@ class DeliveryPage(BaseModel):
     next_cursor: str | None
 
 
+class CreatedSchedule(BaseModel):
+    """`created` is false if there was one of that name, which is now as described."""
+
+    name: str
+    created: bool
+
+
+class PausedSchedule(BaseModel):
+    """`changed` is false if it was so already."""
+
+    name: str
+    paused: bool
+    changed: bool
+
+
+class TriggeredSchedule(BaseModel):
+    name: str
+    run_id: UUID
+
+
+class DeletedSchedule(BaseModel):
+    name: str
+    deleted: bool
+
+
+class ScheduleSummary(BaseModel):
+    name: str
+    graph: str
+    cron: str
+    time_zone: str
+    queue: str | None
+    priority: int
+    overlap: Literal["skip", "buffer_one", "cancel_other", "allow"]
+    catch_up: Literal["one", "all", "none"]
+    catch_up_window: str
+    paused: bool
+    next_due: str | None = Field(description="Null while paused, or until a worker has computed it.")
+    buffered: str | None
+    last_due: str | None
+    last_run_id: UUID | None
+    last_status: RunStatus | None
+    last_error: Json | None
+    created_at: str
+    created_by: str
+    updated_at: str
+    updated_by: str
+
+
+class SchedulePage(BaseModel):
+    schedules: list[ScheduleSummary]
+    next_cursor: str | None
+
+
+class Firing(BaseModel):
+    """What became of a due time."""
+
+    at: str
+    due: str
+    outcome: Literal["started", "triggered", "skipped", "buffered", "missed", "failed"]
+    run_id: UUID | None = Field(description="Run that was started, or for which it was skipped.")
+    actor: str | None
+    detail: str | None
+
+
+class Schedule(ScheduleSummary):
+    input: Json
+    due_after: str
+    as_of: str
+    firings: list[Firing] = Field(description="The last 20, newest first.")
+    next_times: list[str] = Field(description="The next five due times, in its time zone, paused or not.")
+
+
 class Health(BaseModel):
     status: Literal["ok"]
 

@@ -99,6 +99,16 @@ _QUEUES: Final[LiteralString] = """
         from pgorch.queue_depth q group by q.queue, q.tool) x
     order by x.queue, x.tool
 """
+_SCHEDULES: Final[LiteralString] = """
+    select x.name, to_json(x) from (
+        select s.name, s.graph, s.cron, s.time_zone, s.queue, s.priority, s.overlap, s.catch_up,
+               s.catch_up_window::text as catch_up_window, s.paused, s.next_due, s.buffered, s.last_due,
+               s.last_run_id, s.last_status, s.last_error, s.created_at, s.created_by, s.updated_at,
+               s.updated_by
+        from pgorch.schedule_list s
+        where %(after)s::text is null or s.name > %(after)s::text
+        order by s.name limit %(limit)s::int) x
+"""
 
 
 async def runs(
@@ -174,6 +184,19 @@ async def workers(connection: AsyncConnection[TupleRow]) -> list[Row]:
 
 async def queues(connection: AsyncConnection[TupleRow]) -> list[Row]:
     return await _rows(connection, _QUEUES, {})
+
+
+async def schedules(connection: AsyncConnection[TupleRow], *, after: str | None, limit: int) -> list[Row]:
+    """By name."""
+    return await _rows(connection, _SCHEDULES, {"after": after, "limit": limit})
+
+
+async def schedule(connection: AsyncConnection[TupleRow], name: str) -> dict[str, Any]:
+    """Everything about one. Raises NotFound."""
+    row = await (await connection.execute("select pgorch.schedule_document(%s)::text", (name,))).fetchone()
+    assert row is not None
+    document: dict[str, Any] = orjson.loads(row[0])
+    return document
 
 
 def page(noun: str, rows: Sequence[Row], limit: int) -> dict[str, Any]:

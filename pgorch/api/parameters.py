@@ -120,6 +120,11 @@ def cursor_id(request: Request) -> UUID | None:
     return UUID(text)
 
 
+def cursor_text(request: Request) -> str | None:
+    """The cursor, where it is the name of the last row."""
+    return request.query_params.get("cursor")
+
+
 def seconds_to_wait(request: Request) -> int:
     """How long the client wants to wait: ?wait, else the preference, which is cut to what is possible."""
     asked = integer(request, WAIT)

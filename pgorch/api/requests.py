@@ -6,6 +6,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Json = dict[str, Any]
+Overlap = Literal["skip", "buffer_one", "cancel_other", "allow"]
 Id = Annotated[UUID, Field(strict=False)]
 MOST_RUNS_AT_ONCE = 10_000
 
@@ -113,3 +114,30 @@ class HookSecret(Body):
     """Signs with this secret and the one before it; without a secret, with the newest alone."""
 
     secret: str | None = Field(None, min_length=1, max_length=200)
+
+
+class ScheduleRequest(Body):
+    """Describes a schedule."""
+
+    graph: str = Field(
+        min_length=1, description="A name (latest version when it fires), name@version, or id."
+    )
+    cron: str = Field(description="Minute, hour, day of the month, month, day of the week.")
+    time_zone: str = Field("UTC", description="Time zone in which that is meant, for instance Europe/Berlin.")
+    input: Json | None = Field(None, description="Input of its runs; ${$.due} and ${$.name} are filled in.")
+    queue: str | None = Field(None, min_length=1, max_length=100)
+    priority: int = Field(0, ge=-1000, le=1000, description="Higher runs first.")
+    overlap: Overlap = Field("skip", description="When it is due while a run of it has not ended.")
+    catch_up: Literal["one", "all", "none"] = Field(
+        "one", description="Of due times that passed while no worker was there; one is the last of them."
+    )
+    catch_up_window: str = Field(
+        "7 days", max_length=100, description="Due times older than this interval are not caught up."
+    )
+    paused: bool | None = Field(None, description="If left out, a schedule that is there stays as it is.")
+
+
+class TriggerRequest(Body):
+    """Starts a run of a schedule now."""
+
+    overlap: Overlap | None = Field(None, description="Instead of the schedule's own policy.")

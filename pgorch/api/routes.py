@@ -7,7 +7,18 @@ graph says which tools run, with whose rights.
 
 from typing import Any, Final
 
-from pgorch.api import answers, approvals, events, graphs, health, hooks, inventory, requests, runs
+from pgorch.api import (
+    answers,
+    approvals,
+    events,
+    graphs,
+    health,
+    hooks,
+    inventory,
+    requests,
+    runs,
+    schedules,
+)
 from pgorch.api.access import Permission
 from pgorch.api.endpoint import Endpoint
 from pgorch.api.parameters import CURSOR, IDEMPOTENCY_KEY, LIMIT, PREFER, RUN_ID, WAIT
@@ -139,6 +150,29 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint("GET", "/v1/hooks/{hook}/deliveries", hooks.deliveries, "Its deliveries, newest first",
              answers.DeliveryPage, "hooks", parameters=(hooks.HOOK, hooks.STATUS, LIMIT, CURSOR),
              problems=("not-found",), permission=_ADMINISTER),
+    Endpoint("GET", "/v1/schedules", schedules.list_, "Schedules, by name", answers.SchedulePage, "schedules",
+             parameters=(LIMIT, CURSOR),
+             permission=_READ),
+    Endpoint("PUT", "/v1/schedules/{name}", schedules.put, "Create a schedule, or describe it anew",
+             answers.CreatedSchedule, "schedules", body=requests.ScheduleRequest,
+             parameters=(schedules.NAME,), problems=("not-found",),
+             permission=_ADMINISTER),
+    Endpoint("GET", "/v1/schedules/{name}", schedules.show, "A schedule, and when it is due",
+             answers.Schedule, "schedules", parameters=(schedules.NAME,), problems=("not-found",),
+             permission=_READ),
+    Endpoint("DELETE", "/v1/schedules/{name}", schedules.delete, "Delete a schedule; its runs go on",
+             answers.DeletedSchedule, "schedules", parameters=(schedules.NAME,), problems=("not-found",),
+             permission=_ADMINISTER),
+    Endpoint("POST", "/v1/schedules/{name}/pause", schedules.pause, "Start nothing until it is resumed",
+             answers.PausedSchedule, "schedules", parameters=(schedules.NAME,), problems=("not-found",),
+             permission=_OPERATE),
+    Endpoint("POST", "/v1/schedules/{name}/resume", schedules.resume, "Go on with the next due time",
+             answers.PausedSchedule, "schedules", parameters=(schedules.NAME,), problems=("not-found",),
+             permission=_OPERATE),
+    Endpoint("POST", "/v1/schedules/{name}/trigger", schedules.trigger, "Start a run of a schedule now",
+             answers.TriggeredSchedule, "schedules", 201, body=requests.TriggerRequest, body_required=False,
+             parameters=(schedules.NAME, IDEMPOTENCY_KEY), problems=(*_STARTS, "wrong-state"),
+             permission=_OPERATE),
     # The process.
     Endpoint("GET", "/livez", health.live, "Does this process answer?", answers.Health, "process",
              needs_database=False, permission=_PUBLIC),

@@ -19,6 +19,7 @@ from pgorch.cli import (
     migrate,
     run,
     runs,
+    schedules,
     serve,
     worker,
 )
@@ -60,6 +61,7 @@ app.add_typer(graphs.app, name="graphs")
 app.command("run")(run.run)
 app.add_typer(runs.app, name="runs")
 app.add_typer(approvals.app, name="approvals")
+app.add_typer(schedules.app, name="schedules")
 app.add_typer(lists.workers, name="workers")
 app.add_typer(lists.tools, name="tools")
 app.add_typer(lists.queues, name="queues")

@@ -17,6 +17,7 @@ from psycopg.rows import BaseRowFactory, class_row, scalar_row
 
 from pgorch.database import statements
 from pgorch.database.rows import ApiPrincipal, CreatedGraph, Event, WatchedRun
+from pgorch.database.schedule_queries import ScheduleQueries, SyncScheduleQueries
 from pgorch.database.translation import translated
 from pgorch.strict_json import MAX_INPUT_BYTES, dumps
 
@@ -28,7 +29,7 @@ _IDS: BaseRowFactory[list[UUID]] = scalar_row
 _TEXT: BaseRowFactory[str] = scalar_row
 
 
-class Queries:
+class Queries(ScheduleQueries):
     """The SQL functions on an async connection."""
 
     def __init__(self, connection: AsyncConnection[Any]) -> None:
@@ -224,7 +225,7 @@ class Queries:
                 return await cursor.fetchall()
 
 
-class SyncQueries:
+class SyncQueries(SyncScheduleQueries):
     """The SQL functions on a sync connection: the methods of `Queries`, one by one."""
 
     def __init__(self, connection: Connection[Any]) -> None:

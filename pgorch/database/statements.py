@@ -71,6 +71,35 @@ select w.status, w.seq
 from pgorch.watch_run(p_run_id => %(run_id)s::uuid, p_seconds => %(seconds)s::integer) w
 """
 
+CREATE_SCHEDULE: Final[LiteralString] = """
+select pgorch.create_schedule(
+    p_name => %(name)s::text, p_graph => %(graph)s::text, p_cron => %(cron)s::text,
+    p_time_zone => %(time_zone)s::text, p_input => %(input)s::jsonb, p_queue => %(queue)s::text,
+    p_priority => %(priority)s::integer, p_overlap => %(overlap)s::text, p_catch_up => %(catch_up)s::text,
+    p_catch_up_window => %(catch_up_window)s::interval, p_paused => %(paused)s::boolean,
+    p_actor => %(actor)s::text)
+"""
+
+PAUSE_SCHEDULE: Final[LiteralString] = """
+select pgorch.pause_schedule(p_name => %(name)s::text, p_actor => %(actor)s::text)
+"""
+
+RESUME_SCHEDULE: Final[LiteralString] = """
+select pgorch.resume_schedule(p_name => %(name)s::text, p_actor => %(actor)s::text)
+"""
+
+TRIGGER_SCHEDULE: Final[LiteralString] = """
+select pgorch.trigger_schedule(
+    p_name => %(name)s::text, p_overlap => %(overlap)s::text, p_idempotency_key => %(idempotency_key)s::text,
+    p_actor => %(actor)s::text)
+"""
+
+DELETE_SCHEDULE: Final[LiteralString] = """
+select pgorch.delete_schedule(p_name => %(name)s::text, p_actor => %(actor)s::text)
+"""
+
+SCHEDULE_DOCUMENT: Final[LiteralString] = "select pgorch.schedule_document(p_name => %(name)s::text)"
+
 API_PRINCIPAL: Final[LiteralString] = """
 select p.principal, p.roles, p.expires_in
 from pgorch.api_principal(p_id => %(id)s::text, p_hash => %(hash)s::bytea) p

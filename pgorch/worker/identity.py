@@ -18,6 +18,8 @@ class Timing:
     """How often an idle worker looks for work although nobody told it of any."""
     poll_without_news: float = 1.0
     """The same behind a pooler, where NOTIFY does not arrive."""
+    schedules: float = 5.0
+    """How often a worker asks which schedules are due; it wakes in time for what is due before that."""
     grace: float = 30.0
     """How long a worker that drains waits for the steps under way."""
     answer: float = 15.0

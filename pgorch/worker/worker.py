@@ -21,6 +21,7 @@ from pgorch.worker.delivering import Delivering
 from pgorch.worker.identity import Timing, default_name
 from pgorch.worker.lease import Lease, Listeners, Listing
 from pgorch.worker.listening import Listening
+from pgorch.worker.schedules import Schedules
 from pgorch.worker.stall import Stall
 from pgorch.worker.stopping import on_signals
 from pgorch.worker.transactions import Transactions
@@ -97,6 +98,7 @@ class Worker:
             asyncio.create_task(self._watch(lease)),
             asyncio.create_task(self._maintain()),
             asyncio.create_task(delivering.run()),
+            asyncio.create_task(Schedules(self._dsn, self._timing).run()),
         ]
         try:
             await self._open(transactions)

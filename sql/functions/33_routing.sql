@@ -112,6 +112,7 @@ declare
     v_node pgorch.nodes;
     v_value jsonb;
     v_show jsonb;
+    v_limiter text;
     v_problem jsonb;
     v_entered record;
 begin
@@ -140,13 +141,16 @@ begin
     if v_problem is null and v_node.show is not null then
         select r.value, r.problem into v_show, v_problem from pgorch._rendered(p_bucket, run, p_graph, v_node.show) r;
     end if;
+    if v_problem is null and v_node.concurrency_key is not null then
+        select l.limiter, l.problem into v_limiter, v_problem from pgorch._limiter(p_bucket, run, p_graph, v_node) l;
+    end if;
     p_move.attempt := null;
     p_move.started_at := p_now;
     if v_problem is not null then
         p_move.outcome := 'error';
         p_move.error := v_problem;
     elsif v_node.type = 'task' then
-        perform pgorch._enter_task(p_bucket, run, v_node, p_move, v_value, p_now);
+        perform pgorch._enter_task(p_bucket, run, v_node, p_move, v_value, v_limiter, p_now);
         run.live := run.live + 1;
         perform pgorch._wake_workers(p_bucket);
     elsif v_node.type = 'approval' then

@@ -8,17 +8,20 @@ declare
     v_ids bigint[];
     v_kinds pgorch.step_kind[];
     v_workers uuid[];
+    v_keys text[];
 begin
     -- Deleted before its worker is told: a step that is claimed meanwhile is waited for, and then has a worker.
     with gone as (
         delete from pgorch.steps s
         where s.bucket = p_bucket and s.run_id = p_run.id and (p_ids is null or s.id = any (p_ids) or s.parent = any (p_ids))
-        returning s.id, s.kind, s.worker_id)
-    select array_agg(g.id), array_agg(g.kind), array_agg(g.worker_id) into v_ids, v_kinds, v_workers from gone g;
+        returning s.id, s.kind, s.worker_id, s.limiter)
+    select array_agg(g.id), array_agg(g.kind), array_agg(g.worker_id), array_agg(distinct g.limiter) filter (where g.limiter is not null)
+    into v_ids, v_kinds, v_workers, v_keys from gone g;
     if v_ids is null then
         return p_run;
     end if;
     p_run.live := p_run.live - cardinality(v_ids);
+    perform pgorch._key_changed(p_bucket, v_keys, p_now);
     insert into pgorch._revocations (bucket, worker_id, step_id)
     select p_bucket, t.worker_id, t.id from unnest(v_workers, v_ids) t(worker_id, id) where t.worker_id is not null
     on conflict do nothing;

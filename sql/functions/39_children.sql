@@ -45,7 +45,7 @@ begin
             'message', format('%s would be a run 17 levels below the first', p_node.id), 'hint', 'Use a loop.');
     end if;
     select g.* into v_graph from pgorch.graphs g where g.id = p_node.child_graph_id;
-    v_problem := pgorch._input_problem(v_graph, p_input);
+    v_problem := pgorch._input_problems(v_graph, p_input);
     if v_problem is not null then
         return jsonb_build_object('type', 'InvalidInput', 'retryable', false,
             'message', format('the input of the child run %s: %s', p_node.id, v_problem));

@@ -18,7 +18,7 @@ begin
         end if;
         perform pgorch._checked_json(v_input, 'the input', 4194304);
         if v_graph.input_schema is not null then
-            v_problem := pgorch._input_problem(v_graph, v_input);
+            v_problem := pgorch._input_problems(v_graph, v_input);
             if v_problem is not null then
                 perform pgorch._raise('OR006', format('the input does not fit %s: %s', v_graph.name, v_problem),
                     'The graph''s input_schema says what it takes.');

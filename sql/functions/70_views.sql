@@ -53,12 +53,14 @@ create or replace view pgorch.live_steps as
 select s.bucket, s.id as step_id, s.run_id, s.node, s.kind,
        case when s.kind <> 'task' then 'waiting'
             when s.worker_id is not null then 'running'
+            when s.held = 'paused' then 'paused'
+            when s.held = 'limit' and s.ready_at <= pgorch.clock_now() then 'limited'
             when s.lane_queue = '' then 'quarantined'
             when s.ready_at > pgorch.clock_now() then 'retrying'
             else 'ready' end as status,
        n.function as tool, case when s.kind = 'task' then coalesce(nullif(ltrim(s.lane_queue, '!'), ''), n.queue) end as queue,
        s.priority, s.attempt, s.deaths, s.ready_at, s.started_at, s.worker_id, l.name as worker, s.created_at,
-       case when s.kind = 'task' and s.worker_id is null and not exists (
+       case when s.kind = 'task' and s.lane_tool is not null and not exists (
                 select from pgorch._worker_leases w
                 where w.bucket = s.bucket and w.status = 'alive' and w.expires_at > pgorch.clock_now()
                   and (s.lane_queue = '' or (n.function = any (w.tools) and ltrim(s.lane_queue, '!') = any (w.queues))))
@@ -72,7 +74,7 @@ comment on column pgorch.live_steps.step_id is 'Number of the row; a plain next 
 comment on column pgorch.live_steps.run_id is 'Run that the step belongs to.';
 comment on column pgorch.live_steps.node is 'Node of the graph that is visited.';
 comment on column pgorch.live_steps.kind is 'task, approval, or join (arrived, waiting for the others).';
-comment on column pgorch.live_steps.status is 'running (leased), ready (claimable), retrying (claimable later), quarantined (killed its workers), or waiting.';
+comment on column pgorch.live_steps.status is 'running (leased), ready (claimable), limited (waits for a place under its concurrency key), paused, retrying (claimable later), quarantined (killed its workers), or waiting.';
 comment on column pgorch.live_steps.tool is 'Tool that performs it.';
 comment on column pgorch.live_steps.queue is 'Queue that it waits or waited in.';
 comment on column pgorch.live_steps.priority is 'Higher runs first.';

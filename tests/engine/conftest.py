@@ -11,6 +11,7 @@ from tests.support.invariants import violations
 
 # Definitions last: runs refer to them.
 WRITTEN = (
+    "schedules",
     "history",
     "votes",
     "audit",
@@ -32,6 +33,9 @@ WRITTEN = (
     "_reach",
     "graphs",
     "tools",
+    "limits",
+    "_limit_state",
+    "_key_changes",
 )
 
 

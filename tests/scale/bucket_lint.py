@@ -32,6 +32,8 @@ HOT_TABLES = frozenset(
         "_writes",
         "hook_deliveries",
         "hook_attempts",
+        "_limit_state",
+        "_key_changes",
     }
 )
 # Functions that change tables themselves, never on the path of a run, and what reads a table of the user.

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -92,6 +93,7 @@ def use_everything(engine: Engine) -> None:
     engine.reject(engine.start("only_approval", bucket=MINE))
     assert engine.cancel(engine.start("only_approval", bucket=MINE)) == "cancelled"
     answer_questions(engine)
+    use_schedules(engine)
     engine.run()
 
     due = engine.rows("select * from pgorch.claim_deliveries(%s, 100, 60)", MINE)
@@ -120,6 +122,19 @@ def answer_questions(engine: Engine) -> None:
     engine.approve(engine.start("signed", bucket=MINE), actor="ann")
 
 
+def use_schedules(engine: Engine) -> None:
+    engine.value(
+        "select pgorch.create_schedule('s', 'only_approval', '0 2 * * *', p_overlap => 'cancel_other')"
+    )
+    first = engine.value("select pgorch.trigger_schedule('s', p_bucket => %s)", MINE)
+    (due,) = engine.rows("select d.turn, d.until from pgorch.due_schedules() d")
+    times = [due["until"], due["until"] + timedelta(days=1)]
+    fire = "select pgorch.fire_schedule('s', %s, %s, p_bucket => %s)"
+    assert engine.value(fire, due["turn"], times, MINE) == "started"
+    assert engine.status(first) == "cancelled"
+    assert engine.value("select pgorch.schedule_document('s')")["last_status"] == "awaiting_approval"
+
+
 def make_graphs(engine: Engine) -> None:
     engine.graph(chain("a b c d") | {"name": "plain"})
     engine.graph(definition([{"id": "ok", "type": "approval"}], name="only_approval"))
@@ -129,11 +144,14 @@ def make_graphs(engine: Engine) -> None:
         " values (pgorch.uuid7(), 'all', 'https://hooks.example', '{run_completed,approval_decided}',"
         " false, now(), '')"
     )
-    engine.graph(definition([{"id": "sign", "type": "approval"}], name="signed"))
-    engine.connection.execute(
-        "update pgorch.nodes set quorum = 2, deadline = '1 day', remind = '{\"seconds\": 9}'"
-        " where id = 'sign'"
-    )
+    sign = {
+        "id": "sign",
+        "type": "approval",
+        "quorum": 2,
+        "deadline": "1 day",
+        "remind": {"after": "9 seconds"},
+    }
+    engine.graph(definition([sign], name="signed"))
 
 
 def test_no_call_for_one_bucket_touches_another(
@@ -181,12 +199,14 @@ def test_the_document_of_a_run_touches_its_bucket_alone(
 
 
 CALLED = """
-    advance approval_document approve beat cancel claim_deliveries comment decide enlist_worker leave reassign
-    record_delivery reject run_document run_events run_state start start_many tend_deliveries watch_run
+    advance approval_document approve beat cancel claim_deliveries comment decide enlist_worker fire_schedule
+    leave reassign record_delivery reject run_document run_events run_state schedule_document start start_many
+    tend_deliveries trigger_schedule watch_run
 """
 WITHOUT_RUNS = """
-    api_principal bucket_count bucket_of clock_now create_graph create_hook create_key delete_hook find_graph
-    maintain new_hook_secret new_run_id pause_hook register_tools resume_hook revoke_key rotate_hook_secret
+    api_principal bucket_count bucket_of clock_now create_graph create_hook create_key create_schedule
+    delete_hook delete_schedule due_schedules fail_schedule find_graph maintain new_hook_secret new_run_id
+    pause_hook pause_schedule register_tools resume_hook resume_schedule revoke_key rotate_hook_secret
     set_clock test_hook update_hook uuid7 validate_graph
 """
 

@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
-from tests.support.engine import Engine, Step
-from tests.support.reference import Edge, Reference, Shape, State, Unknown
+from tests.language.both import Both, wipe
+from tests.support.engine import Engine
+from tests.support.reference import Edge, Reference, Shape
 
 INPUT = {"yes": True, "no": False, "text": "no number"}
 CONDITIONS = [
@@ -17,18 +18,6 @@ CONDITIONS = [
     "$.no == true",
     *(f"$.n{i} {o} {n}" for i in range(4) for o in (">=", "<") for n in (1, 2)),
 ]
-
-
-def holds(condition: str, state: State) -> bool:
-    path, operator, right = condition.split()
-    value = state.get(path.removeprefix("$."))
-    if value is None:
-        return False
-    if right == "true":
-        return bool(value)
-    if isinstance(value, str):
-        raise Unknown
-    return bool(value >= int(right) if operator == ">=" else value < int(right))
 
 
 class Case:
@@ -51,7 +40,13 @@ class Case:
         for _ in range(chance.randint(0, len(self.nodes) + 1)):
             source, target = sorted(chance.sample(range(len(self.nodes)), 2))
             pairs.add((source, target))
-        forward = Shape(self.nodes, "n0", [Edge(0, f"n{s}", f"n{t}") for s, t in pairs])
+        forward = Shape(
+            {
+                "nodes": [{"id": n} for n in self.nodes],
+                "edges": [{"source": f"n{s}", "target": f"n{t}"} for s, t in pairs],
+                "start_node": "n0",
+            }
+        )
         if chance.random() < 0.6:
             for _ in range(chance.randint(1, 2)):
                 tail = chance.choice(self.nodes)
@@ -63,7 +58,7 @@ class Case:
             chance.shuffle(targets)
             written += self._group(source, targets)
         chance.shuffle(written)
-        return [Edge(number, **e) for number, e in enumerate(written)]
+        return [Edge(number=number, **e) for number, e in enumerate(written)]
 
     def _group(self, source: int, targets: list[int]) -> list[dict[str, Any]]:
         """The edges of one node: a fork, or a choice with or without an else; some of them for errors."""
@@ -108,46 +103,22 @@ class Case:
         return {"name": "random", "nodes": nodes, "edges": edges, "start_node": "n0"}
 
 
-def visit_of(engine: Engine, step: Step, shape: Shape) -> Any:
-    visit = engine.value("select visit from pgorch.steps where id = %s", step.step_id)
-    around = shape.around(str(step.node))
-    return tuple(zip(around, visit, strict=True))
-
-
 def play(engine: Engine, case: Case) -> None:
     """Runs the graph in both, one task at a time in random order, and compares after each."""
-    shape = Shape(case.nodes, "n0", case.edges)
-    reference = Reference(shape, case.passes, case.into, INPUT, holds)
-    run_id = engine.start(engine.graph(case.definition()), INPUT)
-    has_forks = engine.value(
-        "select g.has_forks from pgorch.graphs g join pgorch.runs r on r.graph_id = g.id where r.id = %s",
-        run_id,
-    )
-    at_hand: list[Step] = engine.worker.claim(100)
-    for _ in range(60):
-        assert sorted(str(s.node) for s in at_hand) == reference.tasks()
-        if not at_hand:
-            break
-        step = case.chance.choice(at_hand)
-        at_hand.remove(step)
-        node = str(step.node)
-        visit = visit_of(engine, step, shape) if has_forks else reference.live[0].visit
-        error = "Broken" if case.chance.random() < case.fails[node] else None
-        output = reference.done.count(node) + 1
-        reference.complete(node, visit, error, output)
-        outcome = (
-            ("error", {"type": error, "message": "", "retryable": False}) if error else ("success", output)
-        )
-        at_hand += engine.worker.advance([(step, *outcome)], want=100)
-        if reference.status != "running":
-            at_hand = []
-    if not (reference.status == "failed" and case.passes):
-        # Which of several pass nodes that could go on is the first to fail the run is left open.
-        assert sorted(engine.order(run_id).split()) == sorted(reference.done)
-    assert engine.status(run_id) == reference.status
-    assert engine.state(run_id) == reference.state
-    if reference.error:
-        assert engine.error(run_id)["type"] == reference.error
+    try:
+        both = Both(engine, case.definition(), INPUT)
+        for _ in range(60):
+            if not both.at_hand:
+                break
+            key = case.chance.choice(sorted(both.at_hand))
+            done = [d.split()[0] for d in both.reference.done]
+            error = {"type": "Broken", "message": "", "retryable": False}
+            if case.chance.random() < case.fails[key.node]:
+                both.hand_in((key, "error", error))
+            else:
+                both.hand_in((key, "success", done.count(key.node) + 1))
+    finally:
+        wipe(engine)
 
 
 @settings(
@@ -202,7 +173,7 @@ def test_the_random_graphs_are_not_all_plain(engine: Engine) -> None:
 def test_a_difference_is_found(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison fails where the two differ: here the reference never takes an edge."""
     case = Case(random.Random(0))
-    case.nodes, case.edges = ["n0", "n1"], [Edge(0, "n0", "n1")]
+    case.nodes, case.edges = ["n0", "n1"], [Edge(0, "n0", "n1", "success", None, None)]
     case.passes, case.into, case.fails = set(), {"n0": "n0", "n1": "n1"}, {"n0": 0.0, "n1": 0.0}
     play(engine, case)
     monkeypatch.setattr(Reference, "_choose", lambda *_: [])

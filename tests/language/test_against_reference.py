@@ -1,0 +1,140 @@
+"""Drawn graphs, outcomes and crashes: the engine does what the language's description says, act by act.
+
+Hypothesis draws a graph (tests/language/drawing.py) and then, act by act, what happens: a step that is live
+ends well, with an error that is tried again or not, alone or in one call with others, or handed in twice; a
+worker dies with everything in its hands; somebody decides; a signal comes, early or late; two days pass.
+After each act tests/language/both.py compares the engine with the reference interpreter.
+"""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from psycopg.types.json import Jsonb
+
+from tests.language.both import Both, wipe
+from tests.language.drawing import (
+    ERROR_TYPES,
+    INPUT,
+    REDUCERS,
+    SIGNALS,
+    Chance,
+    Drawn,
+    Seeded,
+    graph,
+    rarely,
+)
+from tests.support.engine import Engine
+from tests.support.reference import Key
+from tests.support.reference.machine import PERFORMED
+
+ACTS = 80
+
+
+class Play:
+    """Chooses what happens next, until the run has ended."""
+
+    def __init__(self, both: Both, source: Chance) -> None:
+        self.both = both
+        self.source = source
+        self.crashes = 0
+
+    def chance(self, percent: int) -> bool:
+        return rarely(self.source, percent)
+
+    def to_the_end(self) -> None:
+        for _ in range(ACTS):
+            live = self.both.reference.live()
+            if not live:
+                return
+            key = self.source.one_of(sorted(live, key=repr))
+            if self.crashes < 1 and self.both.at_hand and self.chance(4):
+                self.crashes += 1
+                self.both.crash()
+            elif self.chance(3):
+                self.both.signal((), self.source.one_of(SIGNALS), {"early": True})
+            elif key.kind in PERFORMED:
+                self._perform(key)
+            elif key.kind == "approval":
+                self._decide(key)
+            else:
+                self._wait(key)
+
+    def _perform(self, key: Key) -> None:
+        at_hand = sorted(self.both.at_hand, key=repr)
+        keys = [key]
+        if len(at_hand) > 1 and self.chance(15):
+            # The results of one call are in one bucket, and so of one run.
+            beside = [k for k in at_hand if k != key and k.path == key.path]
+            keys += [beside.pop(self.source.integer(0, len(beside) - 1)) for _ in beside[:2]]
+        results = [(k, *self._outcome(k)) for k in keys]
+        self.both.hand_in(*results, twice=self.chance(8))
+
+    def _outcome(self, key: Key) -> tuple[str, Any]:
+        if self.chance(15):
+            kind = self.source.one_of(ERROR_TYPES)
+            retryable = key.kind != "undo" and not self.chance(50)
+            return "error", {"type": kind, "message": "it broke", "retryable": retryable}
+        node = self.both.reference.of(key.path).shape.nodes[key.node]
+        number = self.source.integer(1, 3)
+        reducer = REDUCERS.get(node.get("into", ""))
+        return "success", {f"key{number}": number} if reducer == "merge" else number
+
+    def _decide(self, key: Key) -> None:
+        node = self.both.reference.of(key.path).shape.nodes[key.node]
+        if "deadline" in node and self.chance(25):
+            self.both.let_time_pass()
+        elif self.chance(35):
+            self.both.decide(key, "rejected", {"retry": self.chance(60)})
+        else:
+            data = dict.fromkeys(node.get("form", {}).get("properties", {}), 7)
+            self.both.decide(key, "approved", data or None)
+
+    def _wait(self, key: Key) -> None:
+        node = self.both.reference.of(key.path).shape.nodes[key.node]
+        if "for" in node or ("deadline" in node and self.chance(40)):
+            self.both.let_time_pass()
+        else:
+            self.both.signal(key.path, node["signal"], {"n": self.source.integer(1, 3)})
+
+
+def play(engine: Engine, source: Chance) -> None:
+    definition, children = graph(source)
+    engine.register("f", "undo")
+    try:
+        for child in children:
+            engine.graph(child)
+        errors = engine.value("select pgorch.validate_graph(%s)", Jsonb(definition))
+        assert errors == [], "the graphs that are drawn are valid"
+        both = Both(engine, definition, INPUT, children)
+        Play(both, source).to_the_end()
+    finally:
+        wipe(engine)
+
+
+@settings(
+    max_examples=100,
+    deadline=None,
+    database=None,
+    # The same graphs in every run: what they find is found when the engine is changed, not some day.
+    derandomize=True,
+    phases=[Phase.generate, Phase.shrink],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+def test_drawn_graphs_run_as_the_language_says(engine: Engine, data: st.DataObject) -> None:
+    play(engine, Drawn(data.draw))
+
+
+@pytest.mark.parametrize("seeds", [range(n, n + 25) for n in (0, 25, 50, 75)], ids=str)
+def test_seeded_graphs_run_as_the_language_says(engine: Engine, seeds: range) -> None:
+    for seed in seeds:
+        play(engine, Seeded(seed))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_many_more_seeded_graphs_run_as_the_language_says(engine: Engine) -> None:
+    for seed in range(1000, 6000):
+        play(engine, Seeded(seed))
