@@ -17,6 +17,7 @@ from pgorch.cli import (
     keys,
     lists,
     migrate,
+    retention,
     run,
     runs,
     schedules,
@@ -65,6 +66,7 @@ app.add_typer(schedules.app, name="schedules")
 app.add_typer(lists.workers, name="workers")
 app.add_typer(lists.tools, name="tools")
 app.add_typer(lists.queues, name="queues")
+app.add_typer(retention.app, name="retention")
 app.add_typer(keys.app, name="keys")
 app.add_typer(hooks.app, name="hooks")
 app.command("doctor")(doctor.doctor)

@@ -16,7 +16,8 @@ from psycopg import AsyncConnection, Connection
 from psycopg.rows import BaseRowFactory, class_row, scalar_row
 
 from pgorch.database import statements
-from pgorch.database.rows import ApiPrincipal, CreatedGraph, Event, WatchedRun
+from pgorch.database.looking import Looking, SyncLooking
+from pgorch.database.rows import ApiPrincipal, CreatedGraph, DeletedGraph, Event, WatchedRun
 from pgorch.database.schedule_queries import ScheduleQueries, SyncScheduleQueries
 from pgorch.database.translation import translated
 from pgorch.strict_json import MAX_INPUT_BYTES, dumps
@@ -29,7 +30,7 @@ _IDS: BaseRowFactory[list[UUID]] = scalar_row
 _TEXT: BaseRowFactory[str] = scalar_row
 
 
-class Queries(ScheduleQueries):
+class Queries(Looking, ScheduleQueries):
     """The SQL functions on an async connection."""
 
     def __init__(self, connection: AsyncConnection[Any]) -> None:
@@ -44,6 +45,11 @@ class Queries(ScheduleQueries):
         """Raises InvalidGraph with all errors."""
         parameters = {"definition": _definition(definition), "actor": actor}
         return await self._one(class_row(CreatedGraph), statements.CREATE_GRAPH, parameters)
+
+    async def delete_graph(self, graph: str, *, actor: str | None = None) -> DeletedGraph:
+        """Raises NotFound, WrongState."""
+        parameters = {"graph": graph, "actor": actor}
+        return await self._one(class_row(DeletedGraph), statements.DELETE_GRAPH, parameters)
 
     async def find_graph(self, graph: str) -> UUID:
         """Raises NotFound."""
@@ -225,7 +231,7 @@ class Queries(ScheduleQueries):
                 return await cursor.fetchall()
 
 
-class SyncQueries(SyncScheduleQueries):
+class SyncQueries(SyncLooking, SyncScheduleQueries):
     """The SQL functions on a sync connection: the methods of `Queries`, one by one."""
 
     def __init__(self, connection: Connection[Any]) -> None:
@@ -240,6 +246,11 @@ class SyncQueries(SyncScheduleQueries):
         """Raises InvalidGraph with all errors."""
         parameters = {"definition": _definition(definition), "actor": actor}
         return self._one(class_row(CreatedGraph), statements.CREATE_GRAPH, parameters)
+
+    def delete_graph(self, graph: str, *, actor: str | None = None) -> DeletedGraph:
+        """Raises NotFound, WrongState."""
+        parameters = {"graph": graph, "actor": actor}
+        return self._one(class_row(DeletedGraph), statements.DELETE_GRAPH, parameters)
 
     def find_graph(self, graph: str) -> UUID:
         """Raises NotFound."""

@@ -14,6 +14,11 @@ select g.graph_id, g.name, g.version, g.created
 from pgorch.create_graph(p_definition => %(definition)s::jsonb, p_actor => %(actor)s::text) g
 """
 
+DELETE_GRAPH: Final[LiteralString] = """
+select g.graph_id, g.name, g.version, g.watched
+from pgorch.delete_graph(p_graph => %(graph)s::text, p_actor => %(actor)s::text) g
+"""
+
 FIND_GRAPH: Final[LiteralString] = "select pgorch.find_graph(p_graph => %(graph)s::text)"
 
 REGISTER_TOOLS: Final[LiteralString] = "select pgorch.register_tools(p_tools => %(tools)s::jsonb)"
@@ -75,9 +80,9 @@ CREATE_SCHEDULE: Final[LiteralString] = """
 select pgorch.create_schedule(
     p_name => %(name)s::text, p_graph => %(graph)s::text, p_cron => %(cron)s::text,
     p_time_zone => %(time_zone)s::text, p_input => %(input)s::jsonb, p_queue => %(queue)s::text,
-    p_priority => %(priority)s::integer, p_overlap => %(overlap)s::text, p_catch_up => %(catch_up)s::text,
-    p_catch_up_window => %(catch_up_window)s::interval, p_paused => %(paused)s::boolean,
-    p_actor => %(actor)s::text)
+    p_priority => %(priority)s::integer, p_labels => %(labels)s::jsonb, p_overlap => %(overlap)s::text,
+    p_catch_up => %(catch_up)s::text, p_catch_up_window => %(catch_up_window)s::interval,
+    p_paused => %(paused)s::boolean, p_actor => %(actor)s::text)
 """
 
 PAUSE_SCHEDULE: Final[LiteralString] = """

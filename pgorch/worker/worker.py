@@ -97,8 +97,8 @@ class Worker:
             asyncio.create_task(Listening(self._dsn, look, self._timing).run()),
             asyncio.create_task(self._watch(lease)),
             asyncio.create_task(self._maintain()),
-            asyncio.create_task(delivering.run()),
             asyncio.create_task(Schedules(self._dsn, self._timing).run()),
+            asyncio.create_task(delivering.run()),
         ]
         try:
             await self._open(transactions)
@@ -178,6 +178,7 @@ class Worker:
             try:
                 connection = await open_async(self._dsn, purpose="maintenance", statement_seconds=60)
                 async with connection:
-                    await maintain(connection)
+                    while await maintain(connection):
+                        pass
             except (psycopg.Error, PgorchError) as problem:
                 log.warning("maintenance failed and is tried again in an hour: %s", problem)
