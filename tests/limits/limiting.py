@@ -13,16 +13,14 @@ CUSTOMER = "${$.customer}"
 
 
 def keyed(
-    engine: Engine, concurrency: int | None = None, key: str = CUSTOMER, node: str = "a", graph: Any = None
+    engine: Engine, concurrency: int, key: str = CUSTOMER, node: str = "a", graph: Any = None
 ) -> str:
     """A graph in which `node` has a concurrency key; its id."""
-    graph_id = engine.graph(graph or definition("a"))
-    engine.connection.execute(
-        "update pgorch.nodes set concurrency_key = %s, concurrency = %s, fast_in = false"
-        " where graph_id = %s and id = %s",
-        [Jsonb(key), concurrency, graph_id, node],
-    )
-    return graph_id
+    graph = graph or definition("a")
+    for each in graph["nodes"]:
+        if each["id"] == node:
+            each |= {"concurrency_key": key, "concurrency": concurrency}
+    return engine.graph(graph)
 
 
 def start(engine: Engine, graph: str, customers: Iterable[Any], **options: Any) -> list[Any]:
