@@ -12,9 +12,7 @@ from tests.support.races import open_connection
 CUSTOMER = "${$.customer}"
 
 
-def keyed(
-    engine: Engine, concurrency: int, key: str = CUSTOMER, node: str = "a", graph: Any = None
-) -> str:
+def keyed(engine: Engine, concurrency: int, key: str = CUSTOMER, node: str = "a", graph: Any = None) -> str:
     """A graph in which `node` has a concurrency key; its id."""
     graph = graph or definition("a")
     for each in graph["nodes"]:
@@ -72,8 +70,8 @@ def at_once(dsn: str, workers: list[Worker], act: Callable[[Worker], None]) -> N
 
 
 def in_rounds(engine: Engine, dsn: str, workers: int = 8) -> list[list[str]]:
-    """Many workers perform all there is, in rounds: all claim at once and again, and only then all hand in. The
-    nodes that were under way in each round."""
+    """Many workers perform all there is, in rounds: all claim at once and again, and only then all hand in.
+    The nodes that were under way in each round."""
     together = threading.Barrier(workers, timeout=60)
     lock = threading.Lock()
     rounds: list[list[str]] = [[]]

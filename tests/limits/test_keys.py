@@ -7,14 +7,14 @@ import pytest
 from psycopg.rows import DictRow
 
 from tests.limits.limiting import claim, hand_in, in_rounds, keyed, start, start_many
-from tests.support.engine import Engine, Worker, definition
+from tests.support.engine import Engine, Step, Worker, definition
 from tests.support.races import Rival, open_connection
 
 RETRY = {"max_attempts": 3, "initial_interval": "10 seconds", "jitter": 0}
 
 
-def customers(steps: list[object]) -> str:
-    return " ".join(sorted(str(s.state["customer"]) for s in steps))  # type: ignore[attr-defined]
+def customers(steps: list[Step]) -> str:
+    return " ".join(sorted(str(s.state["customer"]) for s in steps))
 
 
 def test_of_each_key_no_more_are_under_way_than_the_number(engine: Engine) -> None:
