@@ -65,21 +65,20 @@ class Both:
 
     def hand_in(self, *results: tuple[Key, str, Any], twice: bool = False) -> None:
         """The worker hands in results of steps in one call; with `twice` it does so again, in vain."""
+        # The results of one run in one call count in the order in which their steps came to be.
+        ordered = sorted(results, key=lambda result: self.at_hand[result[0]].step_id)
         steps = [(self.at_hand.pop(key), outcome, value) for key, outcome, value in results]
         self.worker.advance(steps)
         if twice:
             assert [r.kind for r in self.worker.advance(steps)] == ["refused"] * len(steps)
-        for key, outcome, value in results:
-            # In a call, results of one run count in the order in which they are handed in.
-            if key in self.reference.live():
-                self.reference.complete(key, outcome, value)
+        self.reference.complete(*ordered)
         self.compare()
 
     def decide(self, key: Key, decision: str, data: Any) -> None:
         run_id, step_id = self._live()[key][1:]
         approval = self.engine.value("select id from pgorch.approvals where step_id = %s", step_id)
         self.engine.decide(run_id, decision, data, approval_id=approval)
-        self.reference.complete(key, decision, data)
+        self.reference.complete((key, decision, data))
         self.compare()
 
     def signal(self, path: Path, name: str, payload: Any) -> None:
@@ -113,8 +112,7 @@ class Both:
         self.worker = self.engine.new_worker(name="rested")
         for run_id, key, outcome in self._ended(seen, set(live.values())):
             assert run_id in self.paths
-            if key in self.reference.live():
-                self.reference.complete(key, outcome)
+            self.reference.complete((key, outcome, None))
         due = [key for key in self.reference.live() if key in live.values() and self._is_due(key)]
         assert due == [], "overdue, but still live"
         self.compare()

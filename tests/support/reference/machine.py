@@ -1,7 +1,7 @@
 """One run as the rules have it: what is live, and what follows when something of it ends."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -131,41 +131,43 @@ class Reference:
 
     # What may happen -------------------------------------------------------------------------------
 
-    def complete(self, key: Key, outcome: str, value: Any = None) -> set[Key]:
-        """Ends what is live: with `success` and its output, `error` and an error {"type", "retryable"?},
-        `approved` or `rejected` and the data of the decision, or `expired`. Returns what has come to life.
+    def complete(self, *ends: tuple[Key, str, Any]) -> set[Key]:
+        """Ends what is live, one thing or several at once: each with `success` and its output, `error` and an
+        error {"type", "retryable"?}, `approved` or `rejected` and the data of the decision, or `expired`.
+
+        What follows is worked out when all have ended. Returns what has come to life.
         """
         before = self.live()
-        assert key in before, f"{key} is not live"
-        self._complete(key, outcome, value)
+        for key, outcome, value in ends:
+            if key in self.live():
+                self._complete(key, outcome, value)
+        self._settle_all()
         return self.live() - before
 
     def _complete(self, key: Key, outcome: str, value: Any) -> None:
         if key.path:
-            self._below(key, lambda child, inner: child._complete(inner, outcome, value))
+            self.of(key.path[:1])._complete(key._replace(path=key.path[1:]), outcome, value)
         elif key.kind == "undo":
             self._undone(outcome)
         elif key.kind == "item":
             self._item(self._at((key.node, key.rounds)), key.item or 0, outcome, value)
         else:
             self._attempt(self._at((key.node, key.rounds)), outcome, value)
+
+    def _settle_all(self) -> None:
+        """From the runs furthest below upwards."""
+        for visit in list(self._visits):
+            if visit.child:
+                visit.child._settle_all()
         self._settle()
 
     def signal(self, name: str, payload: Any, path: tuple[Place, ...] = ()) -> None:
         """A message to the run: the oldest wait for it ends, else it is kept."""
-        if path:
-            self._below(Key(path, "", "", ()), lambda child, inner: child.signal(name, payload, inner.path))
-        else:
-            self.signals.append((name, payload))
-        self._settle()
+        self.of(path).signals.append((name, payload))
+        self._settle_all()
 
     def cancel(self, compensate: bool = False) -> None:
         self._end_run("cancelled", None, compensate)
-
-    def _below(self, key: Key, act: "Callable[[Reference, Key], None]") -> None:
-        visit = self._at(key.path[0])
-        assert visit.child
-        act(visit.child, key._replace(path=key.path[1:]))
 
     def _at(self, place: Place) -> Visit:
         return next(v for v in self._visits if v.place == place)
@@ -259,10 +261,10 @@ class Reference:
                 self._end(visit, *visit.items.result())
                 return True
             if visit.child and visit.child.status in ENDED:
-                completed = visit.child.status == "completed"
-                self._attempt(
-                    visit, *(("success", visit.child.output) if completed else ("error", visit.child.error))
-                )
+                if visit.child.status == "completed":
+                    self._attempt(visit, "success", visit.child.output)
+                else:
+                    self._attempt(visit, "error", {"type": "ChildFailed", "cause": visit.child.error})
                 return True
             sent = next((s for s in self.signals if s[0] == node.get("signal")), None)
             if visit.kind == "wait" and sent:
