@@ -219,6 +219,8 @@ class Reference:
             self._enter(visit)
         except FoundNothing:
             self._end(visit, "error", {"type": "TemplateError"})
+        if visit in self._visits:
+            self._ends(visit)
 
     def _leads(self, place: Place, target: Place) -> bool:
         return self.shape.can_reach(place, target, self._entered)
@@ -254,23 +256,26 @@ class Reference:
         visit.items = Items(inputs, node.get("concurrency"), node.get("tolerate", 0))
 
     def _end_by_itself(self) -> bool:
-        """A wait whose signal is there, a map or a child run that is over: does one of them end now?"""
-        for visit in self._visits:
-            node = self.shape.nodes[visit.place[0]]
-            if visit.items and visit.items.verdict():
-                self._end(visit, *visit.items.result())
-                return True
-            if visit.child and visit.child.status in ENDED:
-                if visit.child.status == "completed":
-                    self._attempt(visit, "success", visit.child.output)
-                else:
-                    self._attempt(visit, "error", {"type": "ChildFailed", "cause": visit.child.error})
-                return True
-            sent = next((s for s in self.signals if s[0] == node.get("signal")), None)
-            if visit.kind == "wait" and sent:
-                self.signals.remove(sent)
-                self._end(visit, "success", sent[1])
-                return True
+        """Does one of the visits end without anybody?"""
+        return any(self._ends(visit) for visit in list(self._visits))
+
+    def _ends(self, visit: Visit) -> bool:
+        """A wait whose signal is there, a map or a child run that is over: the visit ends."""
+        if visit.items and visit.items.verdict():
+            self._end(visit, *visit.items.result())
+            return True
+        if visit.child and visit.child.status in ENDED:
+            if visit.child.status == "completed":
+                self._attempt(visit, "success", visit.child.output)
+            else:
+                self._attempt(visit, "error", {"type": "ChildFailed", "cause": visit.child.error})
+            return True
+        awaited = self.shape.nodes[visit.place[0]].get("signal")
+        sent = next((s for s in self.signals if s[0] == awaited), None)
+        if visit.kind == "wait" and sent:
+            self.signals.remove(sent)
+            self._end(visit, "success", sent[1])
+            return True
         return False
 
     # How visits end --------------------------------------------------------------------------------
