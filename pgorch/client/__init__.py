@@ -17,7 +17,8 @@ An error of such a call aborts the transaction, as that of any statement does. F
 
 from pgorch.client.async_client import AsyncClient
 from pgorch.client.run import Run
+from pgorch.client.schedules import Schedule
 from pgorch.client.sync_client import Client
 from pgorch.database.rows import CreatedGraph
 
-__all__ = ["AsyncClient", "Client", "CreatedGraph", "Run"]
+__all__ = ["AsyncClient", "Client", "CreatedGraph", "Run", "Schedule"]

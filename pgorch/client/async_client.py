@@ -19,6 +19,7 @@ from pgorch.client.run import (
     dsn_to_wait,
     id_of,
 )
+from pgorch.client.schedules import AsyncSchedules
 from pgorch.database.connection import connect, is_usable
 from pgorch.database.queries import Queries
 from pgorch.database.rows import CreatedGraph
@@ -26,7 +27,7 @@ from pgorch.database.translation import translated
 from pgorch.graph import Graph
 
 
-class AsyncClient:
+class AsyncClient(AsyncSchedules):
     """`Client` for asyncio, with the same methods. Tasks of one event loop may share it.
 
     See `Client` for what is done with `dsn` and `connection`.

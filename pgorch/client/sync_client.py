@@ -19,6 +19,7 @@ from pgorch.client.run import (
     dsn_to_wait,
     id_of,
 )
+from pgorch.client.schedules import Schedules
 from pgorch.database.connection import connect_sync, is_usable
 from pgorch.database.queries import SyncQueries
 from pgorch.database.rows import CreatedGraph
@@ -26,7 +27,7 @@ from pgorch.database.translation import translated
 from pgorch.graph import Graph
 
 
-class Client:
+class Client(Schedules):
     """A sync client. Threads may share it; their calls take turns.
 
     With `dsn` (or what `resolve_dsn` finds) it has a connection of its own, opened when first needed and anew

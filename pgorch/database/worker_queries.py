@@ -5,6 +5,7 @@ text until the step is begun.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
@@ -20,8 +21,8 @@ _ADVANCE: LiteralString = (
 )
 _ADVANCE_ALL: LiteralString = (
     "select a.kind, a.step_id, a.lease_token, a.run_id, a.node, a.tool, a.attempt, a.born, "
-    "a.timeout_seconds, a.input, a.state, a.message, a.delay_seconds, a.role, a.item, a.heartbeat_seconds from "
-    + _ADVANCE
+    "a.timeout_seconds, a.input, a.state, a.message, a.delay_seconds, a.role, a.item, "
+    "a.heartbeat_seconds from " + _ADVANCE
 )
 _ADVANCE_VERDICT: LiteralString = "select a.message from " + _ADVANCE + " where a.kind = 'refused'"
 _ENLIST: LiteralString = (
@@ -35,6 +36,16 @@ _BEAT: LiteralString = (
 )
 _HELD: LiteralString = (
     "select s.id, s.lease_token from pgorch.steps s where s.bucket = %s::int and s.worker_id = %s::uuid"
+)
+_DUE_SCHEDULES: LiteralString = (
+    "select d.name, d.turn, d.cron, d.time_zone, d.after, d.until, d.due_in "
+    "from pgorch.due_schedules(p_seconds => %s::float8) d"
+)
+_FIRE_SCHEDULE: LiteralString = (
+    "select pgorch.fire_schedule(p_name => %s::text, p_turn => %s::bigint, p_times => %s::timestamptz[])"
+)
+_FAIL_SCHEDULE: LiteralString = (
+    "select pgorch.fail_schedule(p_name => %s::text, p_turn => %s::bigint, p_error => %s::text)"
 )
 # Once the checkpoint is made, the transaction holds the run; it must not do so for long if we are gone.
 _SHORT_IDLE: LiteralString = "select set_config('idle_in_transaction_session_timeout', '10s', true)"
@@ -88,6 +99,19 @@ class Beat(NamedTuple):
     work_waiting: bool
     revoked: list[int]
     due_seconds: float | None
+
+
+class DueSchedule(NamedTuple):
+    """A schedule that is due in so many seconds, 0 or less: now. Its times are sought after `after`, up to
+    `until` and one more."""
+
+    name: str
+    turn: int
+    cron: str
+    time_zone: str
+    after: datetime
+    until: datetime
+    due_in: float
 
 
 def prepare_for_advance(connection: AsyncConnection[Any]) -> None:
@@ -147,8 +171,25 @@ async def bucket_count(connection: AsyncConnection[Any]) -> int:
     return int((await _all(connection, "select pgorch.bucket_count()", ()))[0][0])
 
 
-async def maintain(connection: AsyncConnection[Any]) -> None:
-    await connection.execute("select pgorch.maintain()")
+async def due_schedules(connection: AsyncConnection[Any], seconds: float) -> list[DueSchedule]:
+    """Schedules that are due, or will be within so many seconds."""
+    async with connection.cursor(row_factory=args_row(DueSchedule)) as cursor:
+        await cursor.execute(_DUE_SCHEDULES, (seconds,))
+        return await cursor.fetchall()
+
+
+async def fire_schedule(connection: AsyncConnection[Any], name: str, turn: int, times: list[datetime]) -> str:
+    """What became of it: started, skipped, buffered, missed, failed, planned or taken."""
+    return str((await _all(connection, _FIRE_SCHEDULE, (name, turn, times)))[0][0])
+
+
+async def fail_schedule(connection: AsyncConnection[Any], name: str, turn: int, error: str) -> None:
+    await connection.execute(_FAIL_SCHEDULE, (name, turn, error))
+
+
+async def maintain(connection: AsyncConnection[Any]) -> int:
+    """How many finished runs were let go of: one batch. 0 if there is no more to do."""
+    return int((await _all(connection, "select pgorch.maintain()", ()))[0][0])
 
 
 def enlist_worker(

@@ -18,11 +18,19 @@ class Timing:
     """How often an idle worker looks for work although nobody told it of any."""
     poll_without_news: float = 1.0
     """The same behind a pooler, where NOTIFY does not arrive."""
+    schedules: float = 5.0
+    """How often a worker asks which schedules are due; it wakes in time for what is due before that."""
     grace: float = 30.0
     """How long a worker that drains waits for the steps under way."""
     answer: float = 15.0
     """After which a connection that does not answer is given up."""
     beat_answer: float = 6.0
+    hook_poll: float = 1.0
+    """How often a worker looks for what is to be delivered to hooks."""
+    hook_look: float = 60.0
+    """How often it looks whether there are hooks now, although nobody told it."""
+    hook_answer: float = 15.0
+    """How long a receiver has to answer."""
     stubborn: float = 5.0
     """How long a cancelled coroutine has to end before its step is handed in without it."""
     stall_warning: float = 5.0

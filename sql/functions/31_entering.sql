@@ -6,18 +6,23 @@ create or replace function pgorch._lane_queue(p_node_queue text, p_run_queue tex
 comment on function pgorch._lane_queue(text, text) is 'A queue named by the node goes before the run''s.';
 
 create or replace function pgorch._enter_task(
-    p_bucket integer, p_run pgorch.runs, p_node pgorch.nodes, p_move pgorch._move, p_input jsonb, p_now timestamptz) returns void
+    p_bucket integer, p_run pgorch.runs, p_node pgorch.nodes, p_move pgorch._move, p_input jsonb, p_limiter text, p_now timestamptz)
+    returns void
     language plpgsql
     as $$
 declare
-    v_held constant text := case when p_run.status = 'paused' then 'paused' end;
+    v_held constant text := case when p_run.status = 'paused' then 'paused' when p_limiter is not null then 'limit' end;
 begin
-    insert into pgorch.steps (bucket, run_id, graph_id, kind, priority, created_at, lane_queue, lane_tool, held, ready_at, input,
-                              visit, counts, lineage, born, node)
+    -- With a concurrency key it waits outside the lanes for a place.
+    insert into pgorch.steps (bucket, run_id, graph_id, kind, priority, created_at, lane_queue, lane_tool, held, limiter, ready_at,
+                              input, visit, counts, lineage, born, node)
     values (p_bucket, p_run.id, p_run.graph_id, 'task', coalesce(p_node.priority, p_run.priority), p_now,
             case when v_held is null then pgorch._lane_queue(p_node.queue, p_run.queue) end,
-            case when v_held is null then p_node.function end, v_held, p_now, p_input,
-            p_move.visit, p_move.counts, p_move.lineage, coalesce(p_move.born, p_run.seq), p_node.id);
+            case when v_held is null then p_node.function end, v_held, p_limiter, p_now,
+            p_input, p_move.visit, p_move.counts, p_move.lineage, coalesce(p_move.born, p_run.seq), p_node.id);
+    if v_held = 'limit' then
+        perform pgorch._key_changed(p_bucket, array[p_limiter], p_now);
+    end if;
 end
 $$;
 

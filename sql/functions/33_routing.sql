@@ -41,7 +41,7 @@ begin
     loop
         if v_at > cardinality(v_moves) then
             exit when not p_graph.has_forks or v_run.live = 0;
-            select j.* into v_next from pgorch._next_join(p_bucket, v_run, p_now) j;
+            select j.* into v_next from pgorch._next_join(p_bucket, v_run, p_now, p_replay) j;
             v_run := v_next.run;
             v_move := v_next.move;
             exit when v_move.node is null;
@@ -112,6 +112,7 @@ declare
     v_node pgorch.nodes;
     v_value jsonb;
     v_show jsonb;
+    v_limiter text;
     v_problem jsonb;
     v_entered record;
 begin
@@ -140,13 +141,16 @@ begin
     if v_problem is null and v_node.show is not null then
         select r.value, r.problem into v_show, v_problem from pgorch._rendered(p_bucket, run, p_graph, v_node.show) r;
     end if;
+    if v_problem is null and v_node.concurrency_key is not null then
+        select l.limiter, l.problem into v_limiter, v_problem from pgorch._limiter(p_bucket, run, p_graph, v_node) l;
+    end if;
     p_move.attempt := null;
     p_move.started_at := p_now;
     if v_problem is not null then
         p_move.outcome := 'error';
         p_move.error := v_problem;
     elsif v_node.type = 'task' then
-        perform pgorch._enter_task(p_bucket, run, v_node, p_move, v_value, p_now);
+        perform pgorch._enter_task(p_bucket, run, v_node, p_move, v_value, v_limiter, p_now);
         run.live := run.live + 1;
         perform pgorch._wake_workers(p_bucket);
     elsif v_node.type = 'approval' then
@@ -279,12 +283,18 @@ begin
             -- What a compensation will be given: the arguments, or the state that stood for them.
             p_input => case when v_node.compensate is not null and p_move.kind = 'step_completed'
                             then coalesce(p_move.input, pgorch._state(run.input, run.snapshot, run.delta)) end);
+    else
+        run.seq := run.seq + 1;
     end if;
     run.delta := run.delta || v_written;
     if p_graph.has_forks and v_written <> '{}' then
         perform pgorch._note_writes(p_bucket, run.id, v_written, coalesce(p_move.lineage, '[]'));
     end if;
-    if v_problem is not null then
+    if p_replay and (v_problem is not null or (v_candidates = 0 and p_move.outcome <> 'success')) then
+        -- What the run failed at, and was taken up from by an operator afterwards.
+        perform pgorch._enter_waiting(p_bucket, run, 'wait', p_move, null, p_now);
+        run.live := run.live + 1;
+    elsif v_problem is not null then
         if p_move.error is not null then
             v_problem := v_problem || jsonb_build_object('cause', p_move.error);
         end if;

@@ -2,7 +2,7 @@
 
 create or replace function pgorch._claim(
     p_bucket integer, p_worker_id uuid, p_queues text[], p_tools text[], p_token uuid, p_want integer, p_from timestamptz,
-    p_now timestamptz, out ids bigint[], out oldest timestamptz)
+    p_now timestamptz, out ids bigint[], out oldest timestamptz, out more boolean)
     language plpgsql
     -- Runs under advance()'s settings: no scans, joins by nested loops, no JIT.
     as $$
@@ -54,15 +54,44 @@ begin
     end if;
 
     if cardinality(ids) > 0 then
-        update pgorch.steps s
-        set lane_queue = null, lane_tool = null, worker_id = p_worker_id, lease_token = p_token,
-            attempt = s.attempt + 1, started_at = p_now
-        where s.bucket = p_bucket and s.id = any ((select ids)::bigint[]);
+        more := pgorch._lease_to(p_bucket, p_worker_id, p_token, ids, p_now);
     end if;
 end
 $$;
 comment on function pgorch._claim is
     'Leases up to p_want steps to the worker, of those that became claimable at p_from or later, and tells when the oldest of them did.';
+
+create or replace function pgorch._lease_to(
+    p_bucket integer, p_worker_id uuid, p_token uuid, p_ids bigint[], p_now timestamptz,
+    p_queue_limits text[] default null, p_tool_limits text[] default null) returns boolean
+    language plpgsql
+    as $$
+declare
+    v_open bigint[];
+begin
+    if p_queue_limits is null then
+        with leased as (
+            update pgorch.steps s
+            set lane_queue = null, lane_tool = null, worker_id = p_worker_id, lease_token = p_token,
+                attempt = s.attempt + 1, started_at = p_now
+            where s.bucket = p_bucket and s.id = any ((select p_ids)::bigint[])
+            returning s.id, s.limiter)
+        select array_agg(l.id) into v_open from leased l where l.limiter is not null;
+    else
+        with leased as (
+            update pgorch.steps s
+            set lane_queue = null, lane_tool = null, worker_id = p_worker_id, lease_token = p_token,
+                attempt = s.attempt + 1, started_at = p_now, queue_limit = t.queue_limit, tool_limit = t.tool_limit
+            from unnest((select p_ids), (select p_queue_limits), (select p_tool_limits)) t(id, queue_limit, tool_limit)
+            where s.bucket = p_bucket and s.id = t.id
+            returning s.id, s.limiter)
+        select array_agg(l.id) into v_open from leased l where l.limiter is not null;
+    end if;
+    return v_open is not null and pgorch._refill(p_bucket, v_open, p_now);
+end
+$$;
+comment on function pgorch._lease_to is
+    'Leases steps to a worker, with limits: which of them count each step. Are there more to come, of keys that only share their lane?';
 
 -- With the vacuum horizon pinned, the index of claimable steps keeps an entry of each step that was ever claimed, and they
 -- all lie before the live ones. So a worker looks only behind what it has seen to be empty. That place is handed from call
@@ -77,28 +106,58 @@ create or replace function pgorch._look_from(p_cursor timestamptz[], p_asleep bo
     $$;
 
 create or replace function pgorch._look(
-    p_bucket integer, p_worker_id uuid, p_queues text[], p_tools text[], p_token uuid, p_want integer, p_cursor timestamptz[],
-    p_from timestamptz, p_now timestamptz, out ids bigint[], out cursor timestamptz[])
+    p_bucket integer, p_worker_id uuid, p_queues text[], p_tools text[], p_free_queues text[], p_free_tools text[], p_token uuid,
+    p_want integer, p_cursor timestamptz[], p_from timestamptz, p_now timestamptz,
+    out ids bigint[], out cursor timestamptz[], out delay double precision)
     language plpgsql
     as $$
 declare
     v_margin constant interval := '2 seconds';
+    v_admitted bigint[];
+    v_limits record;
+    v_limited boolean := false;
     v_claimed record;
+    v_more boolean := false;
 begin
     ids := '{}';
-    if p_from > '-infinity' then
+    if exists (select from pgorch._key_changes c where c.bucket = p_bucket and c.due_at between p_from and p_now) then
+        v_admitted := pgorch._admit(p_bucket, p_from, p_now);
+    end if;
+    if p_free_queues is distinct from p_queues or p_free_tools is distinct from p_tools then
+        select l.kinds, l.names into v_limits from pgorch._limits_in_use(p_bucket, p_queues, p_tools, p_now) l;
+        v_limited := v_limits.kinds is not null;
+    end if;
+    if v_limited then
+        -- What limits leave behind lies before any cursor, so the lanes are looked at from their beginning.
         select c.* into v_claimed
-        from pgorch._claim(p_bucket, p_worker_id, p_queues, p_tools, p_token, p_want, p_from, p_now) c;
-        ids := coalesce(v_claimed.ids, '{}');
-        -- The last full look left nothing behind, or enough was found without looking there.
-        if p_cursor[1] >= p_cursor[2] - v_margin or cardinality(ids) >= p_want then
-            return;
+        from pgorch._claim_within(p_bucket, p_worker_id, p_queues, p_tools, p_free_queues, p_free_tools,
+                                  v_limits.kinds, v_limits.names, p_token, p_want, p_now) c;
+        ids := v_claimed.ids;
+        v_more := v_claimed.more;
+        delay := v_claimed.delay;
+    else
+        if p_from > '-infinity' then
+            select c.* into v_claimed
+            from pgorch._claim(p_bucket, p_worker_id, p_free_queues, p_free_tools, p_token, p_want, p_from, p_now) c;
+            ids := coalesce(v_claimed.ids, '{}');
+            v_more := v_claimed.more is true;
+        end if;
+        -- Unless the last full look left nothing behind, or enough was found without looking there.
+        if p_from = '-infinity' or (p_cursor[1] < p_cursor[2] - v_margin and cardinality(ids) < p_want) then
+            select c.* into v_claimed
+            from pgorch._claim(p_bucket, p_worker_id, p_free_queues, p_free_tools, p_token, p_want - cardinality(ids), '-infinity', p_now) c;
+            ids := ids || coalesce(v_claimed.ids, '{}');
+            v_more := v_more or v_claimed.more is true;
+            cursor := array[case when cardinality(ids) < p_want then p_now else least(v_claimed.oldest, p_now) end - v_margin, p_now];
         end if;
     end if;
-    select c.* into v_claimed
-    from pgorch._claim(p_bucket, p_worker_id, p_queues, p_tools, p_token, p_want - cardinality(ids), '-infinity', p_now) c;
-    ids := ids || coalesce(v_claimed.ids, '{}');
-    cursor := array[case when cardinality(ids) < p_want then p_now else least(v_claimed.oldest, p_now) end - v_margin, p_now];
+    if v_more and cardinality(ids) < p_want then
+        delay := 0;
+    end if;
+    if not v_admitted <@ ids then
+        perform pgorch._wake_workers(p_bucket);
+    end if;
 end
 $$;
-comment on function pgorch._look is 'Claims up to p_want steps, at first from p_from on; cursor: from where to look the next time, null if as before.';
+comment on function pgorch._look is
+    'Claims up to p_want steps, at first from p_from on; cursor: from where to look the next time, null if as before; delay: seconds after which there will be more that a limit or a key keeps back now. p_free_queues and p_free_tools are those without limit.';

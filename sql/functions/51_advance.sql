@@ -27,9 +27,12 @@ declare
     v_group record;
     v_from constant timestamptz := pgorch._look_from(p_cursor, p_asleep, v_now);
     v_found record;
+    v_free_queues text[];
+    v_free_tools text[];
+    v_counted boolean := false;
     v_got integer := 0;
 begin
-    select l.queues, l.tools, l.asleep into v_lease
+    select l.queues, l.tools, l.asleep, exists (select from pgorch.limits) as limited into v_lease
     from pgorch._worker_leases l
     where l.bucket = p_bucket and l.worker_id = p_worker_id and l.status <> 'dead';
     if not found then
@@ -41,9 +44,16 @@ begin
         return;
     end if;
 
+    v_free_queues := v_lease.queues;
+    v_free_tools := v_lease.tools;
+    if v_lease.limited then
+        v_free_queues := pgorch._without_limit('queue', v_lease.queues);
+        v_free_tools := pgorch._without_limit('tool', v_lease.tools);
+    end if;
+
     if v_count > 0 then
         v_plain := pgorch._advance_plain(p_bucket, p_worker_id, p_step_ids, p_lease_tokens, p_outcomes, p_outputs,
-                                         v_lease.queues, v_lease.tools, v_token, p_want, p_look, v_from, v_now);
+                                         v_free_queues, v_free_tools, v_token, p_want, p_look, v_from, v_now);
         if v_plain is not null then
             return query
                 select 'step', t.id, v_token, t.run_id, t.target, t.tool, 1, t.seq + 1, t.timeout, null::jsonb, t.state, null::text,
@@ -56,14 +66,16 @@ begin
             for v_group in
                 -- In the order of the runs, as everybody locks them; results of one run are settled together.
                 select s.run_id, array_agg(t.id order by t.id) as ids, array_agg(t.token order by t.id) as tokens,
-                       array_agg(t.outcome order by t.id) as outcomes, array_agg(t.output order by t.id) as outputs
+                       array_agg(t.outcome order by t.id) as outcomes, array_agg(t.output order by t.id) as outputs,
+                       bool_or(num_nonnulls(s.limiter, s.queue_limit, s.tool_limit) > 0) as counted
                 from unnest(p_step_ids, p_lease_tokens, p_outcomes, p_outputs) t(id, token, outcome, output)
                 left join lateral (
-                    select s.run_id from pgorch.steps s
+                    select s.run_id, s.limiter, s.queue_limit, s.tool_limit from pgorch.steps s
                     where s.bucket = p_bucket and s.id = t.id and s.lease_token = t.token limit 1) s on true
                 where t.id <> all (v_done)
                 group by s.run_id order by s.run_id
             loop
+                v_counted := v_counted or v_group.counted;
                 return query
                     select case when s.message is not null then 'refused' else 'later' end, s.step_id, s.lease_token, v_group.run_id,
                            null::text, null::text, null::integer, null::integer, null::double precision, null::jsonb, null::jsonb,
@@ -76,11 +88,18 @@ begin
 
     if p_look and p_want > v_got and v_lease.queues <> '{}' then
         select l.* into v_found
-        from pgorch._look(p_bucket, p_worker_id, v_lease.queues, v_lease.tools, v_token, p_want - v_got, p_cursor, v_from, v_now) l;
+        from pgorch._look(p_bucket, p_worker_id, v_lease.queues, v_lease.tools, v_free_queues, v_free_tools, v_token,
+                          p_want - v_got, p_cursor, v_from, v_now) l;
         if v_found.cursor is not null then
             return query
                 select 'looked', null::bigint, null::uuid, null::uuid, null::text, null::text, null::integer, null::integer,
                        null::double precision, null::jsonb, null::jsonb, v_found.cursor::text, null::double precision,
+                       null::text, null::integer, null::double precision;
+        end if;
+        if v_found.delay is not null then
+            return query
+                select 'later', null::bigint, null::uuid, null::uuid, null::text, null::text, null::integer, null::integer,
+                       null::double precision, null::jsonb, null::jsonb, null::text, v_found.delay,
                        null::text, null::integer, null::double precision;
         end if;
         if v_found.ids <> '{}' then
@@ -105,6 +124,12 @@ begin
                 cross join lateral (
                     select n.function, n.timeout, n.compensate, n.heartbeat, n.input as template from pgorch.nodes n where n.graph_id = s.graph_id and n.id = s.node limit 1) n;
         end if;
+    elsif v_counted and p_want > v_got then
+        -- What ended made room for others that wait for it: this worker is to look soon.
+        return query
+            select 'later', null::bigint, null::uuid, null::uuid, null::text, null::text, null::integer, null::integer,
+                   null::double precision, null::jsonb, null::jsonb, null::text, 0::double precision,
+                   null::text, null::integer, null::double precision;
     end if;
 
     if v_lease.asleep <> (p_asleep and v_got = 0 and v_count = 0) then
@@ -156,12 +181,13 @@ begin
             from unnest((select p_step_ids), (select p_lease_tokens), (select p_outcomes), (select p_outputs)) i(step_id, token, outcome, output)
             -- The worker is compared outside: inside, steps_leased could serve, and all that it ever leased would be read.
             cross join lateral (
-                select s.run_id, s.graph_id, s.node, s.attempt, s.started_at, s.worker_id, s.ctid as step_at from pgorch.steps s
+                select s.run_id, s.graph_id, s.node, s.attempt, s.started_at, s.worker_id, s.ctid as step_at,
+                       num_nonnulls(s.limiter, s.queue_limit, s.tool_limit) as counts from pgorch.steps s
                 where s.bucket = p_bucket and s.id = i.step_id and s.lease_token = i.token limit 1) s
             cross join lateral (
                 select n.into_key, n.ends from pgorch.nodes n
                 where n.graph_id = s.graph_id and n.id = s.node and n.fast_out limit 1) n
-            where i.outcome = 'success' and s.worker_id = p_worker_id and pgorch._is_plainly_strict(i.output)
+            where i.outcome = 'success' and s.worker_id = p_worker_id and s.counts = 0 and pgorch._is_plainly_strict(i.output)
             order by s.run_id
         ) s
         cross join lateral (

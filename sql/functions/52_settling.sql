@@ -13,6 +13,7 @@ declare
     v_settled record;
     v_ended record;
     v_maps jsonb := '{}';
+    v_counted boolean := false;
 begin
     -- The run first, then its steps; and after the wait for it every lease is looked at.
     select r.* into v_run from pgorch.runs r where r.bucket = p_bucket and r.id = p_run_id for update;
@@ -37,6 +38,8 @@ begin
         select o.* into v_settled from pgorch._outcome(p_bucket, v_run, v_step, p_outcomes[i], p_outputs[i], p_now) o;
         if v_settled.delay is null then
             delete from pgorch.steps s where s.bucket = p_bucket and s.id = v_step.id;
+            perform pgorch._key_changed(p_bucket, array[v_step.limiter], p_now);
+            v_counted := v_counted or num_nonnulls(v_step.queue_limit, v_step.tool_limit) > 0;
             v_run.live := v_run.live - 1;
             if v_step.kind = 'task' then
                 v_moves := v_moves || v_settled.move;
@@ -68,6 +71,10 @@ begin
         if v_run.finished_at is not null and v_run.parent_run_id is not null then
             perform pgorch._tell_parent(p_bucket, v_run, p_now);
         end if;
+    end if;
+    -- What a limit kept back can go to another worker now.
+    if v_counted then
+        perform pgorch._wake_workers(p_bucket);
     end if;
 end
 $$;
@@ -149,24 +156,41 @@ create or replace function pgorch._give_back(
     p_failures integer default 0) returns void
     language plpgsql
     as $$
+declare
+    v_keys text[];
+    v_now timestamptz;
 begin
     -- From two deaths on a step waits where only one at a time is taken ('!'), from three on it is not run any more ('').
-    update pgorch.steps s
-    set worker_id = null, lease_token = null, started_at = null, ready_at = p_ready_at,
-        deaths = s.deaths + p_deaths, failures = s.failures + p_failures, attempt = s.attempt - p_uncounted,
-        held = case when r.status = 'paused' then 'paused' end,
-        lane_queue = case when r.status = 'paused' then null
-                          when s.deaths + p_deaths >= 3 then ''
-                          when s.deaths + p_deaths = 2 then '!' || pgorch._lane_queue(n.queue, r.queue)
-                          else pgorch._lane_queue(n.queue, r.queue) end,
-        lane_tool = case when r.status = 'paused' then null
-                         when s.deaths + p_deaths >= 3 then ''
-                         when s.kind = 'undo' then n.compensate else n.function end
-    from pgorch.runs r, pgorch.nodes n
-    where s.bucket = p_bucket and s.id = any (p_step_ids)
-      and r.bucket = p_bucket and r.id = s.run_id
-      and n.graph_id = s.graph_id and n.id = s.node;
+    -- A step with a concurrency key gives up its place, and waits for another until it may run again.
+    with back as (
+        update pgorch.steps s
+        set worker_id = null, lease_token = null, started_at = null, ready_at = coalesce(p_ready_at, s.ready_at), queue_limit = null, tool_limit = null,
+            deaths = s.deaths + p_deaths, failures = s.failures + p_failures, attempt = s.attempt - p_uncounted,
+            held = case when r.status = 'paused' then 'paused' when s.limiter is not null and s.deaths + p_deaths < 3 then 'limit' end,
+            lane_queue = case when r.status = 'paused' then null
+                              when s.deaths + p_deaths >= 3 then ''
+                              when s.limiter is not null then null
+                              when s.deaths + p_deaths = 2 then '!' || pgorch._lane_queue(n.queue, r.queue)
+                              else pgorch._lane_queue(n.queue, r.queue) end,
+            lane_tool = case when r.status = 'paused' then null
+                             when s.deaths + p_deaths >= 3 then ''
+                             when s.limiter is not null then null
+                             when s.kind = 'undo' then n.compensate else n.function end
+        from pgorch.runs r, pgorch.nodes n
+        where s.bucket = p_bucket and s.id = any (p_step_ids)
+          and r.bucket = p_bucket and r.id = s.run_id
+          and n.graph_id = s.graph_id and n.id = s.node
+        returning s.limiter)
+    select array_agg(distinct b.limiter) into v_keys from back b where b.limiter is not null;
+    if v_keys is not null then
+        -- Others may have the places now, and the step itself one when it is due.
+        v_now := pgorch.clock_now();
+        perform pgorch._key_changed(p_bucket, v_keys, v_now);
+        if p_ready_at > v_now then
+            perform pgorch._key_changed(p_bucket, v_keys, p_ready_at);
+        end if;
+    end if;
     perform pgorch._wake_workers(p_bucket);
 end
 $$;
-comment on function pgorch._give_back is 'Puts leased steps back into their lanes, with so many deaths and failures more, and so many attempts less.';
+comment on function pgorch._give_back is 'Puts steps back into their lanes, due at p_ready_at (null: as before), with so many deaths and failures more, and so many attempts less. Those of a paused run are held.';

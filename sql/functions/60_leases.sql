@@ -41,6 +41,11 @@ begin
     returning l.queues, l.tools into v_lease;
     alive := found;
     perform pgorch._recover(p_bucket, p_worker_id, v_now);
+    -- Workers that sleep do not see that a key's retry is due.
+    if exists (select from pgorch._key_changes c where c.bucket = p_bucket and c.due_at <= v_now)
+       and pgorch._admit(p_bucket, '-infinity', v_now) is not null then
+        perform pgorch._wake_workers(p_bucket);
+    end if;
     work_waiting := alive and exists (
         select from unnest(v_lease.queues) q(queue)
         cross join unnest(v_lease.tools) t(tool)

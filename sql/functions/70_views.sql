@@ -30,7 +30,7 @@ comment on column pgorch.tool_list.workers is 'How many living workers run it.';
 create or replace view pgorch.run_list as
 select r.bucket, r.id as run_id, g.name as graph, g.version, r.graph_id, r.status, r.live as live_steps, r.initiator,
        r.priority, r.queue, r.idempotency_key, r.created_at, r.finished_at, r.error,
-       pgorch._state(r.input, r.snapshot, r.delta) as state
+       pgorch._state(r.input, r.snapshot, r.delta) as state, r.labels, r.parent_run_id, r.forked_from
 from pgorch.runs r join pgorch.graphs g on g.id = r.graph_id;
 comment on view pgorch.run_list is 'Runs, with their state.';
 comment on column pgorch.run_list.bucket is 'Bucket of the run: the last byte of its id.';
@@ -48,17 +48,22 @@ comment on column pgorch.run_list.created_at is 'When it was started.';
 comment on column pgorch.run_list.finished_at is 'When it ended.';
 comment on column pgorch.run_list.error is 'Why it failed: type, message, node.';
 comment on column pgorch.run_list.state is 'The state: input, and what the steps wrote over it.';
+comment on column pgorch.run_list.labels is 'What people call it: {name: text}.';
+comment on column pgorch.run_list.parent_run_id is 'Run that waits for it.';
+comment on column pgorch.run_list.forked_from is 'Run that it was forked from.';
 
 create or replace view pgorch.live_steps as
 select s.bucket, s.id as step_id, s.run_id, s.node, s.kind,
        case when s.kind <> 'task' then 'waiting'
             when s.worker_id is not null then 'running'
+            when s.held = 'paused' then 'paused'
+            when s.held = 'limit' and s.ready_at <= pgorch.clock_now() then 'limited'
             when s.lane_queue = '' then 'quarantined'
             when s.ready_at > pgorch.clock_now() then 'retrying'
             else 'ready' end as status,
        n.function as tool, case when s.kind = 'task' then coalesce(nullif(ltrim(s.lane_queue, '!'), ''), n.queue) end as queue,
        s.priority, s.attempt, s.deaths, s.ready_at, s.started_at, s.worker_id, l.name as worker, s.created_at,
-       case when s.kind = 'task' and s.worker_id is null and not exists (
+       case when s.kind = 'task' and s.lane_tool is not null and not exists (
                 select from pgorch._worker_leases w
                 where w.bucket = s.bucket and w.status = 'alive' and w.expires_at > pgorch.clock_now()
                   and (s.lane_queue = '' or (n.function = any (w.tools) and ltrim(s.lane_queue, '!') = any (w.queues))))
@@ -72,7 +77,7 @@ comment on column pgorch.live_steps.step_id is 'Number of the row; a plain next 
 comment on column pgorch.live_steps.run_id is 'Run that the step belongs to.';
 comment on column pgorch.live_steps.node is 'Node of the graph that is visited.';
 comment on column pgorch.live_steps.kind is 'task, approval, or join (arrived, waiting for the others).';
-comment on column pgorch.live_steps.status is 'running (leased), ready (claimable), retrying (claimable later), quarantined (killed its workers), or waiting.';
+comment on column pgorch.live_steps.status is 'running (leased), ready (claimable), limited (waits for a place under its concurrency key), paused, retrying (claimable later), quarantined (killed its workers), or waiting.';
 comment on column pgorch.live_steps.tool is 'Tool that performs it.';
 comment on column pgorch.live_steps.queue is 'Queue that it waits or waited in.';
 comment on column pgorch.live_steps.priority is 'Higher runs first.';

@@ -281,7 +281,7 @@ comment on column pgorch.steps.lane_queue is 'With lane_tool: where the step wai
 comment on column pgorch.steps.held is 'Why a step that could be claimed is in no lane now: its run is paused, or as many steps as may be are under way with its concurrency key.';
 comment on column pgorch.steps.parent is 'Of an item, its map''s step.';
 comment on column pgorch.steps.item is 'Of an item, its index in the list, from 0; of a map, how many items have been started; of an undo, the history entry that is undone.';
-comment on column pgorch.steps.limiter is 'Concurrency key, or the queue whose limit counts this leased step.';
+comment on column pgorch.steps.limiter is 'Concurrency key with its graph and node, as ["graph", "node", "key"]. A place among those under way is taken while held is null.';
 comment on column pgorch.steps.born is 'The run''s seq when the step came to be: with run and node it names this visit, over all its attempts.';
 comment on column pgorch.steps.failures is 'Attempts that ended with an error: what the retry policy counts. Deaths and restarts of workers use up none.';
 comment on column pgorch.steps.visit is 'In graphs with forks: how often each loop around the node has been gone round, outermost first.';

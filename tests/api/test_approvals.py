@@ -183,7 +183,7 @@ async def test_too_late_is_told(call: Callers, people: People, run_id: UUID) -> 
 
 
 async def test_an_approval_of_another_run_is_refused(call: Callers, people: People) -> None:
-    graph = people.graph(PLAIN)
+    graph = people.engine.graph(PLAIN)
     mine, other = people.engine.start(graph, bucket=0), people.engine.start(graph, bucket=0)
     body = {"decision": "approved", "approval_id": str(people.open(other))}
     answer = await call("POST", f"/v1/runs/{mine}/decide", body)

@@ -11,6 +11,7 @@ from tests.support.invariants import violations
 
 # Definitions last: runs refer to them.
 WRITTEN = (
+    "schedules",
     "history",
     "votes",
     "audit",
@@ -23,12 +24,18 @@ WRITTEN = (
     "_writes",
     "_worker_leases",
     "_idempotency_keys",
+    "hook_attempts",
+    "hook_deliveries",
+    "hooks",
     "runs",
     "edges",
     "nodes",
     "_reach",
     "graphs",
     "tools",
+    "limits",
+    "_limit_state",
+    "_key_changes",
 )
 
 

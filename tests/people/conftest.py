@@ -1,4 +1,3 @@
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -7,16 +6,12 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg import Connection
 from psycopg.rows import DictRow
-from psycopg.types.json import Jsonb
 
 from tests.engine.conftest import database, engine, fresh_database, shared_database
 from tests.support.engine import Engine
 from tests.support.races import open_connection
 
 __all__ = ["database", "engine", "fresh_database", "shared_database"]
-
-_OF_APPROVALS = {"form", "assignees", "quorum", "exclude_initiator", "deadline", "remind"}
-_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
 
 @pytest.fixture(scope="session")
@@ -34,60 +29,14 @@ class People:
         self._suffix = uuid4().hex[:8]
         self._roles: list[str] = []
 
-    def graph(self, definition: Mapping[str, Any]) -> str:
-        """Creates a graph whose approvals may have a form, assignees, quorum, deadline and reminder."""
-        nodes = [{k: v for k, v in n.items() if k not in _OF_APPROVALS} for n in definition["nodes"]]
-        edges = [e | {"on": "error"} if e.get("on") == "expired" else e for e in definition["edges"]]
-        graph_id = self.engine.graph({**definition, "nodes": nodes, "edges": edges})
-        for node in definition["nodes"]:
-            self._set_fields(graph_id, node)
-        for edge in definition["edges"]:
-            if edge.get("on") == "expired":
-                self.engine.connection.execute(
-                    "update pgorch.edges set on_outcome = 'expired'"
-                    " where graph_id = %s and source = %s and on_outcome = 'error'",
-                    [graph_id, edge["source"]],
-                )
-        return graph_id
-
-    def _set_fields(self, graph_id: str, node: Mapping[str, Any]) -> None:
-        remind = node.get("remind")
-        if remind is not None:
-            number, unit = re.fullmatch(r"(\d+) (\w+?)s?", remind["after"]).groups()  # type: ignore[union-attr]
-            remind = {"seconds": int(number) * _SECONDS[unit], "to": remind.get("to", [])}
-        self.engine.connection.execute(
-            "update pgorch.nodes set form = %s, assignees = %s, quorum = %s, exclude_initiator = %s,"
-            " deadline = %s::interval, remind = %s where graph_id = %s and id = %s",
-            [
-                node.get("form") and Jsonb(node["form"]),
-                node.get("assignees"),
-                node.get("quorum", 1),
-                node.get("exclude_initiator", False),
-                node.get("deadline"),
-                remind and Jsonb(remind),
-                graph_id,
-                node["id"],
-            ],
-        )
-
-    def fire_timers(self) -> None:
-        """What tick() does with the timers of approvals that are due."""
-        for timer in self.engine.rows(
-            "delete from pgorch.timers where due_at <= pgorch.clock_now()"
-            " returning *, pgorch.clock_now() as now"
-        ):
-            function = {"deadline": "_expire_approval", "remind": "_remind"}[timer["kind"]]
-            self.engine.value(
-                f"select pgorch.{function}(%s, pgorch._locked_run(%s), %s, %s)",
-                timer["bucket"],
-                timer["run_id"],
-                UUID(timer["data"]["approval_id"]),
-                timer["now"],
-            )
+    def tick(self) -> None:
+        """Fires the timers that are due."""
+        for bucket in self.engine.buckets:
+            self.engine.value("select pgorch.tick(%s)", bucket)
 
     def ask(self, definition: Mapping[str, Any], input: Any = None, **options: Any) -> UUID:
         """Starts a run, which comes to its approval; its id."""
-        run_id = self.engine.start(self.graph(definition), input, **options)
+        run_id = self.engine.start(definition, input, **options)
         self.engine.run()
         assert self.engine.status(run_id) == "awaiting_approval"
         return run_id

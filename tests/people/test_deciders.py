@@ -120,7 +120,7 @@ def test_an_approval_is_decided_by_its_id_alone(people: People) -> None:
 
 
 def test_an_approval_of_another_run_is_refused_with_that_reason(people: People) -> None:
-    graph = people.graph(asking())
+    graph = people.engine.graph(asking())
     mine, other = people.engine.start(graph, bucket=0), people.engine.start(graph, bucket=0)
     with pytest.raises(psycopg.Error, match="belongs to another run"):
         people.engine.approve(mine, approval_id=people.open(other))

@@ -140,7 +140,7 @@ def test_a_long_list_is_checked_in_a_moment(schemas: Sql) -> None:
         ' pgorch._value_problems(\'{"items": {"type": "integer"}}\', l.list) p'
     )
     with schemas.transaction():
-        schemas.execute("set local statement_timeout = '4s'")
+        schemas.execute("set local statement_timeout = '15s'")
         row = schemas.execute(query).fetchone()
     assert row == {"n": 1}
 

@@ -8,7 +8,9 @@ from typing import Any
 from psycopg import Connection
 from psycopg.rows import DictRow
 
-ENDS = "('step_completed', 'step_failed', 'step_expired', 'approval_decided')"
+ENDS = "('step_completed', 'step_failed', 'step_expired', 'step_skipped', 'approval_decided')"
+# What ends the attempts of a step, or begins to count them anew.
+LAST_ATTEMPTS = f"{ENDS[:-1]}, 'step_cancelled', 'item_completed', 'item_failed', 'step_undone', 'undo_failed', 'run_retried')"
 RUN_ENDS = "('run_completed', 'run_failed', 'run_cancelled')"
 
 INVARIANTS: dict[str, str] = {
@@ -16,12 +18,40 @@ INVARIANTS: dict[str, str] = {
         select r.id as run_id, 'status ' || r.status as why
         from pgorch.runs r
         cross join lateral (
-            select count(*) filter (where s.kind = 'task') as tasks,
-                   count(*) filter (where s.kind = 'approval') as approvals
+            select count(*) filter (where s.kind in ('task', 'item', 'undo')) as tasks,
+                   count(*) filter (where s.kind = 'approval') as approvals,
+                   count(*) filter (where s.kind in ('wait', 'map', 'child')) as waits
             from pgorch.steps s where s.bucket = r.bucket and s.run_id = r.id) s
         where r.finished_at is null
-          and r.status::text is distinct from case when s.tasks > 0 then 'running'
-                                             when s.approvals > 0 then 'awaiting_approval' end
+          and case when r.status = 'paused' then s.tasks + s.approvals + s.waits = 0
+                   else r.status::text is distinct from case when s.tasks > 0 then 'running'
+                                                             when s.approvals > 0 then 'awaiting_approval'
+                                                             when s.waits > 0 then 'waiting' end end
+    """,
+    "I1 a wait for a time has a timer": """
+        select s.run_id, s.node as why from pgorch.steps s
+        where s.kind = 'wait' and (s.input ? 'until' or s.input ? 'deadline') and not exists (
+            select from pgorch.timers t where t.bucket = s.bucket and t.step_id = s.id)
+    """,
+    "I1 an item has its map, and a map its items": """
+        select s.run_id, s.node as why from pgorch.steps s
+        where s.kind = 'item' and not exists (
+            select from pgorch.steps m where m.bucket = s.bucket and m.id = s.parent and m.kind = 'map')
+        union all
+        select m.run_id, format('%s counts %s started and %s ended', m.node, m.item, m.attempt) from pgorch.steps m
+        where m.kind = 'map' and m.item - m.attempt <> (
+            select count(*) from pgorch.steps s where s.bucket = m.bucket and s.parent = m.id)
+    """,
+    "I1 a child run that is live is waited for": """
+        select r.id as run_id, 'nobody waits' as why from pgorch.runs r
+        where r.parent_run_id is not null and r.finished_at is null and not exists (
+            select from pgorch.steps s
+            where s.bucket = r.bucket and s.id = r.parent_step_id and s.input ->> 'run_id' = r.id::text)
+    """,
+    "I1 a paused run has nothing that can be claimed, and only it holds steps so": """
+        select s.run_id, s.node as why
+        from pgorch.steps s join pgorch.runs r on r.bucket = s.bucket and r.id = s.run_id
+        where (r.status = 'paused' and s.lane_tool is not null) or (r.status <> 'paused' and s.held = 'paused')
     """,
     "I1 an open approval and its step exist together": """
         select coalesce(s.run_id, a.run_id) as run_id, coalesce(s.node, a.node) as why
@@ -44,7 +74,7 @@ INVARIANTS: dict[str, str] = {
           and (s.lane_queue, s.lane_tool) is distinct from (
               case when s.deaths >= 3 then '' else case when s.deaths = 2 then '!' else '' end
                    || case when n.queue <> 'default' then n.queue else coalesce(r.queue, 'default') end end,
-              case when s.deaths >= 3 then '' else n.function end)
+              case when s.deaths >= 3 then '' when s.kind = 'undo' then n.compensate else n.function end)
     """,
     "I4 an idempotency key names one run": """
         select k.run_id, k.key as why from pgorch._idempotency_keys k
@@ -68,6 +98,9 @@ INVARIANTS: dict[str, str] = {
         join pgorch.runs r on r.bucket = h.bucket and r.id = h.run_id
         join pgorch.graphs g on g.id = r.graph_id and g.has_forks
         where h.kind in {ENDS}
+          and not exists (
+            select from pgorch.history o
+            where o.bucket = h.bucket and o.run_id = h.run_id and o.kind = 'run_retried')
         group by h.bucket, h.run_id, h.node, h.visit having count(*) > 1
     """,
     "I8 attempts of a visit only grow": f"""
@@ -75,8 +108,8 @@ INVARIANTS: dict[str, str] = {
         from (select h.run_id, h.node, h.attempt, h.kind,
                      lag(h.attempt) over w as earlier, lag(h.kind) over w as earlier_kind
               from pgorch.history h where h.attempt is not null
-              window w as (partition by h.bucket, h.run_id, h.node, h.visit order by h.seq)) t
-        where t.attempt < 1 or (t.attempt <= t.earlier and t.earlier_kind not in {ENDS})
+              window w as (partition by h.bucket, h.run_id, h.node, h.visit, h.item order by h.seq)) t
+        where t.attempt < 1 or (t.attempt <= t.earlier and t.earlier_kind not in {LAST_ATTEMPTS})
     """,
     "I9 nothing is live in a run that is over, and live counts what is": """
         select r.id as run_id, format('live is %s, there are %s', r.live, s.n) as why
@@ -91,11 +124,12 @@ INVARIANTS: dict[str, str] = {
         cross join lateral (
             select count(*) as n, coalesce(max(h.seq), 0) as last, coalesce(min(h.seq), 1) as first
             from pgorch.history h where h.bucket = r.bucket and h.run_id = r.id) h
-        where h.n <> h.last or h.last <> r.seq or h.first <> 1
+        where h.n <> h.last - coalesce(r.forked_at, 0) or h.last <> r.seq or h.first <> 1 + coalesce(r.forked_at, 0)
     """,
     "I12 the state is the fold of the history": """
         select r.id as run_id, format('state %s, history gives %s', pgorch.run_state(r.id), f.state) as why
         from pgorch.runs r
+        join pgorch.graphs g on g.id = r.graph_id and g.reducers is null
         cross join lateral (
             select r.input || coalesce(jsonb_object_agg(w.key, w.value order by h.seq), '{}') as state
             from pgorch.history h
@@ -113,9 +147,9 @@ INVARIANTS: dict[str, str] = {
                      when n.type <> 'approval' and jsonb_typeof(h.output) = 'object' then h.output
                      else '{}' end) w
             where h.bucket = r.bucket and h.run_id = r.id
-              and h.kind in ('step_completed', 'approval_decided')
+              and h.kind in ('step_completed', 'step_skipped', 'approval_decided')
               and h.output is not null and h.error is null) f
-        where pgorch.run_state(r.id) <> f.state
+        where r.forked_from is null and pgorch.run_state(r.id) <> f.state
     """,
     "I12 the status is what the history ended with": f"""
         select r.id as run_id, format('status %s, history says %s', r.status, h.ends) as why
@@ -129,7 +163,9 @@ INVARIANTS: dict[str, str] = {
         select h.run_id, format('%s after the end', l.kind) as why
         from pgorch.history h
         join pgorch.history l on l.bucket = h.bucket and l.run_id = h.run_id and l.seq > h.seq
-        where h.kind in {RUN_ENDS}
+        where h.kind in {RUN_ENDS} and not exists (
+            select from pgorch.history o
+            where o.bucket = h.bucket and o.run_id = h.run_id and o.seq = h.seq + 1 and o.kind = 'run_retried')
     """,
     "I14 a step begins after what leads to it has ended": f"""
         select t.run_id, format('%s began at %s', t.node, t.started_at) as why
@@ -144,7 +180,7 @@ INVARIANTS: dict[str, str] = {
     """,
     "I15 every node was reached along an edge": f"""
         select t.run_id, format('%s after %s', t.node, t.earlier) as why
-        from (select h.run_id, r.graph_id, g.start_node, g.has_forks, h.node, h.seq, h.bucket,
+        from (select h.run_id, r.graph_id, r.forked_from, g.start_node, g.has_forks, h.node, h.seq, h.bucket,
                      lag(h.node) over w as earlier,
                      lag(case when h.error is not null then 'error'
                               when h.kind = 'approval_decided' and h.output ->> 'decision' = 'rejected'
@@ -157,12 +193,12 @@ INVARIANTS: dict[str, str] = {
               where h.kind in {ENDS}
               window w as (partition by h.bucket, h.run_id order by h.seq)) t
         where case
-            when t.earlier is null then t.node <> t.start_node
+            when t.earlier is null then t.node <> t.start_node and t.forked_from is null
             when not t.has_forks then not exists (
                 select from pgorch.edges e
                 where e.graph_id = t.graph_id and e.source = t.earlier and e.target = t.node
                   and e.on_outcome in ('always', t.outcome))
-            else t.node <> t.start_node and not exists (
+            else t.node <> t.start_node and t.forked_from is null and not exists (
                 select from pgorch.edges e
                 join pgorch.history h on h.bucket = t.bucket and h.run_id = t.run_id and h.node = e.source
                  and h.seq < t.seq and h.kind in {ENDS}
@@ -180,7 +216,11 @@ INVARIANTS: dict[str, str] = {
                 and (c.condition is not null or c.contains is not null or c.max_traversals is not null))
           and not exists (
               select from pgorch.history l where l.bucket = h.bucket and l.run_id = h.run_id and l.seq > h.seq
-                and l.node = e.target and l.kind in {ENDS})
+                and l.node = e.target and l.kind in {ENDS[:-1]}, 'step_cancelled'))
+          -- A join that has run does not run again for who comes late.
+          and not exists (
+              select from pgorch.nodes n
+              where n.graph_id = e.graph_id and n.id = e.target and n.join_least is not null)
     """,
     "I20 an approval is decided once, as its row says": """
         select a.run_id, format('%s is %s, history has %s decisions', a.node, a.status, h.n) as why
