@@ -78,6 +78,8 @@ class Reference:
         self.nodes: dict[str, Any] = {}
         self.signals: list[tuple[str, Any]] = []
         self._visits: list[Visit] = []
+        # Child runs that nobody waits for any more, while what they did is undone.
+        self._left: list[Visit] = []
         self._arrived: dict[Place, list[frozenset[int]]] = {}
         self._entered: set[Place] = set()
         self._taken: Counter[tuple[int, Rounds]] = Counter()
@@ -95,10 +97,9 @@ class Reference:
 
     def live(self, kinds: frozenset[str] | None = None) -> set[Key]:
         """Everything that somebody must perform, decide or send, in child runs too."""
+        found = {key for visit in self._visits + self._left for key in self._keys(visit)}
         if self._ending and self.status not in ENDED:
-            found = {Key((), "undo", self._ending.undo[0].node, ())}
-        else:
-            found = {key for visit in self._visits for key in self._keys(visit)}
+            found.add(Key((), "undo", self._ending.undo[0].node, ()))
         return {key for key in found if kinds is None or key.kind in kinds}
 
     def _keys(self, visit: Visit) -> set[Key]:
@@ -116,9 +117,8 @@ class Reference:
         """The run itself or one below it."""
         if not path:
             return self
-        child = self._at(path[0]).child
-        assert child
-        return child.of(path[1:])
+        children = {v.place: v.child for v in self._left + self._visits if v.child}
+        return children[path[0]].of(path[1:])
 
     def input_of(self, key: Key) -> Any:
         """What a step is given; for an undo the recorded input and output."""
@@ -206,7 +206,10 @@ class Reference:
         """R4, R6: enough has arrived, or all that can."""
         arrivals = self._arrived.pop(place)
         if self.shape.nodes[place[0]].get("cancel_rest"):
-            self._visits = [v for v in self._visits if not self._leads(v.place, place)]
+            for visit in [v for v in self._visits if self._leads(v.place, place)]:
+                self._visits.remove(visit)
+                if visit.child:
+                    visit.child.cancel()
             self._arrived = {p: a for p, a in self._arrived.items() if not self._leads(p, place)}
         self._entered.add(place)
         self._numbers += 1
@@ -399,7 +402,8 @@ class Reference:
             return
         for visit in self._visits:
             if visit.child and visit.child.status not in ENDED:
-                visit.child.cancel()
+                visit.child.cancel(compensate)
+                self._left.append(visit)
         self._visits, self._arrived = [], {}
         self._ending = Ending(status, error, self._can_be_undone[::-1] if compensate else [])
         self._over()
