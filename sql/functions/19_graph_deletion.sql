@@ -8,11 +8,10 @@ create or replace function pgorch.delete_graph(p_graph text, p_actor text defaul
     set lock_timeout = '5s'
     as $$
 declare
+    v_actor constant text := pgorch._actor(p_actor);
     v_graph pgorch.graphs;
-    v_parent pgorch.graphs;
-    v_tables text[];
+    v_waits jsonb[];
 begin
-    perform pgorch._actor(p_actor);
     perform pgorch._check_unused(pgorch.find_graph(p_graph));
     -- Whoever starts a run, moves one or creates a parent has read this table in the same transaction. So once it is
     -- locked, nobody does so with this graph, and what was done is seen.
@@ -24,12 +23,14 @@ begin
     end;
     select g.* into v_graph from pgorch.graphs g where g.id = pgorch.find_graph(p_graph);
     perform pgorch._check_unused(v_graph.id);
-    v_tables := array(select distinct n.wait_row ->> 'table' from pgorch.nodes n where n.graph_id = v_graph.id and n.wait_row is not null);
+    v_waits := array(select distinct n.wait_row - 'key' - 'condition' from pgorch.nodes n where n.graph_id = v_graph.id and n.wait_row is not null);
     delete from pgorch.graphs g where g.id = v_graph.id;
     graph_id := v_graph.id;
     name := v_graph.name;
     version := v_graph.version;
-    watched := array(select t.name from unnest(v_tables) t(name) where not pgorch._unwatch_table(t.name) order by t.name);
+    watched := array(select distinct w.row ->> 'table' from unnest(v_waits) w("row")
+                     where not pgorch._unwatch_table(w.row ->> 'table', w.row ->> 'key_column') order by 1);
+    perform pgorch._audit(0, v_actor, 'delete_graph', null, p_before => to_jsonb(v_graph) - 'node_refs');
     return next;
 end
 $$;

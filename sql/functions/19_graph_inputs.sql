@@ -13,11 +13,11 @@ begin
     if v_problems = '{}' then
         return null;
     end if;
-    return format('the input does not fit the input_schema of %s: ', pgorch._quoted(p_graph.name)) || (
+    return (
         select string_agg(format('%s%s', p.problem ->> 'message', ' (at ' || nullif(p.problem ->> 'path', '') || ')'), '; ' order by p.at)
         from unnest(v_problems) with ordinality p(problem, at) where p.at <= 5)
         || case when cardinality(v_problems) > 100 then '; and more than 95 others'
                 when cardinality(v_problems) > 5 then format('; and %s others', cardinality(v_problems) - 5) else '' end;
 end
 $$;
-comment on function pgorch._input_problems(pgorch.graphs, jsonb) is 'Why a graph does not take an input, as a sentence; null: it does.';
+comment on function pgorch._input_problems(pgorch.graphs, jsonb) is 'What of an input does not fit the input_schema of a graph, the first five problems as text; null: it fits.';

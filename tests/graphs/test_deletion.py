@@ -22,6 +22,9 @@ def test_a_version_without_runs_is_deleted_with_all_that_belongs_to_it(graphs: G
     assert deleted == {"graph_id": graph_id, "name": "g", "version": 2, "watched": []}
     assert graphs.value("select array_agg(version) from pgorch.graphs") == [1]
     assert graphs.value("select count(*) from pgorch.nodes where graph_id = %s", graph_id) == 0
+    noted = graphs.rows("select actor, action, before ->> 'id' as graph_id from pgorch.audit")
+    user = graphs.value("select session_user")
+    assert noted == [{"actor": user, "action": "delete_graph", "graph_id": str(graph_id)}]
 
 
 def test_a_version_with_runs_stays_also_after_they_have_ended(graphs: Graphs) -> None:

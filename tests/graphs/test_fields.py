@@ -255,7 +255,8 @@ def test_the_decision_is_not_known_where_time_ran_out(graphs: Graphs) -> None:
     ("keys", "node", "plain"),
     [
         ({}, {}, (True, True)),
-        ({"timeout": "1 h", "input_schema": {}}, {"timeout": "1 h", "heartbeat": "1 s"}, (True, True)),
+        ({"timeout": "1 h", "input_schema": {}}, {"timeout": "1 h"}, (True, True)),
+        ({}, {"heartbeat": "1 s"}, (False, False)),
         ({"output": "${$.x}"}, {}, (True, True)),
         ({"reducers": {"x": "sum"}}, {}, (False, True)),
         ({}, {"compensate": "f"}, (False, False)),

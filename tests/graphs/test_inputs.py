@@ -30,9 +30,10 @@ def test_an_input_that_fits_has_no_problem(graphs: Graphs, schema: Any, input: A
 
 def test_problems_are_told_with_their_places(graphs: Graphs) -> None:
     told = problems(graphs, SCHEMA, {"amount": 101, "to": 5})
-    assert told.startswith('the input does not fit the input_schema of "pay": ')
-    assert '"amount" must be at most 100, and is 101 (at /amount)' in told
-    assert '"to" must be a string, and is 5 (at /to); ' in told
+    assert (
+        told
+        == '"to" must be a string, and is 5 (at /to); "amount" must be at most 100, and is 101 (at /amount)'
+    )
 
 
 def test_many_problems_are_counted(graphs: Graphs) -> None:

@@ -33,7 +33,7 @@ def shop(graphs: Graphs) -> Graphs:
 def triggers(graphs: Graphs) -> set[str]:
     found = graphs.rows(
         "select tgrelid::regclass::text as on_table from pg_trigger"
-        " where tgname = 'pgorch_row_wait' and tgparentid = 0"
+        " where starts_with(tgname, 'pgorch_row_wait_') and tgparentid = 0"
     )
     return {trigger["on_table"] for trigger in found}
 
@@ -131,6 +131,25 @@ def test_a_trigger_is_there_as_long_as_a_graph_needs_it(shop: Graphs) -> None:
     assert triggers(shop) == set()
 
 
+def test_each_column_by_which_rows_are_found_has_its_trigger(shop: Graphs) -> None:
+    long = "Ä" * 30
+    shop.connection.execute(f'alter table shop.orders add column "{long}" text'.encode())
+
+    def names() -> set[str]:
+        found = shop.rows("select tgname from pg_trigger where tgrelid = 'shop.orders'::regclass")
+        return {trigger["tgname"] for trigger in found}
+
+    shop.create(waiting(row()))
+    shop.create(waiting(row(key_column="Total Price"), name="total"))
+    shop.create(waiting(row(key_column=long), name="long"))
+    md5 = shop.value("select md5(%s)", long)
+    prefix = "pgorch_row_wait_"
+    assert names() == {prefix + "id", prefix + "Total Price", prefix + md5}
+    shop.value("select pgorch.delete_graph('total')")
+    shop.value("select pgorch.delete_graph('long')")
+    assert names() == {prefix + "id"}
+
+
 def test_a_table_that_is_gone_does_not_keep_its_graph(shop: Graphs) -> None:
     shop.create(waiting(row()))
     shop.connection.execute("drop table shop.orders cascade")
@@ -157,10 +176,10 @@ def test_a_renamed_table_loses_its_trigger_with_the_last_graph_of_its_old_name(s
 def test_the_trigger_names_its_table_also_in_a_partition(shop: Graphs) -> None:
     shop.create(waiting(row("shop.events")))
     arguments = shop.rows(
-        "select distinct tgargs from pg_trigger where tgname = 'pgorch_row_wait'"
+        "select distinct tgargs from pg_trigger where tgname = 'pgorch_row_wait_id'"
         " and tgrelid in ('shop.events'::regclass, 'shop.events_low'::regclass)"
     )
-    assert [bytes(a["tgargs"]) for a in arguments] == [b"shop.events\0"]
+    assert [bytes(a["tgargs"]) for a in arguments] == [b"id\0shop.events\0"]
 
 
 def test_row_security_keeps_a_table_from_those_whom_it_binds(shop: Graphs) -> None:

@@ -27,7 +27,8 @@ def test_cancelling_is_noted(people: People) -> None:
     people.engine.cancel(run_id, "mistake")
     [row] = people.engine.rows("select * from pgorch.audit where run_id = %s", run_id)
     assert (row["action"], row["comment"]) == ("cancel", "mistake")
-    assert (row["before"], row["after"]) == ({"status": "awaiting_approval"}, {"status": "cancelled"})
+    assert row["before"] == {"status": "awaiting_approval"}
+    assert row["after"]["status"] == "cancelled"
 
 
 def test_what_is_rolled_back_was_not_done(people: People) -> None:
