@@ -65,6 +65,7 @@ class AsyncClient(AsyncSchedules):
         idempotency_key: str | None = None,
         priority: int = 0,
         queue: str | None = None,
+        labels: Mapping[str, str] | None = None,
         actor: str | None = None,
     ) -> UUID:
         """Like `Client.start`."""
@@ -75,6 +76,7 @@ class AsyncClient(AsyncSchedules):
                 idempotency_key=idempotency_key,
                 priority=priority,
                 queue=queue,
+                labels=labels,
                 actor=actor,
             )
 
@@ -85,11 +87,14 @@ class AsyncClient(AsyncSchedules):
         *,
         priority: int = 0,
         queue: str | None = None,
+        labels: Mapping[str, str] | None = None,
         actor: str | None = None,
     ) -> list[UUID]:
         """Like `Client.start_many`."""
         async with self._queries() as queries:
-            return await queries.start_many(str(graph), inputs, priority=priority, queue=queue, actor=actor)
+            return await queries.start_many(
+                str(graph), inputs, priority=priority, queue=queue, labels=labels, actor=actor
+            )
 
     async def decide(
         self,
