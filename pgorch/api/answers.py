@@ -347,6 +347,7 @@ class ScheduleSummary(BaseModel):
     time_zone: str
     queue: str | None
     priority: int
+    labels: dict[str, str] | None
     overlap: Literal["skip", "buffer_one", "cancel_other", "allow"]
     catch_up: Literal["one", "all", "none"]
     catch_up_window: str
@@ -385,6 +386,59 @@ class Schedule(ScheduleSummary):
     as_of: str
     firings: list[Firing] = Field(description="The last 20, newest first.")
     next_times: list[str] = Field(description="The next five due times, in its time zone, paused or not.")
+
+
+class Hook(BaseModel):
+    hook_id: UUID
+    name: str
+    url: str
+    kinds: list[str]
+    graph: str | None = Field(description="Only of runs of the graph with this name.")
+    allow_private: bool
+    status: Literal["active", "paused"]
+    paused_at: str | None
+    paused_because: str | None
+    created_at: str
+    created_by: str
+
+
+class HookList(BaseModel):
+    hooks: list[Hook]
+
+
+class DeletedHook(BaseModel):
+    hook_id: UUID
+
+
+class TestedHook(BaseModel):
+    delivery_id: UUID = Field(description="See the deliveries of the hook for what comes of it.")
+
+
+class DeliveryAttempt(BaseModel):
+    attempt: int
+    started_at: str
+    ended_at: str | None = Field(description="Null while it is under way, or if its worker died.")
+    http_status: int | None
+    problem: str | None
+    next_at: str | None = Field(description="When it was to be tried again.")
+
+
+class Delivery(BaseModel):
+    delivery_id: UUID = Field(description="The header webhook-id, the same at every attempt.")
+    kind: str
+    run_id: UUID | None
+    seq: int | None = Field(description="Number of the event in the history of its run.")
+    status: Literal["pending", "delivered", "dead"]
+    attempts: int
+    created_at: str
+    next_at: str | None
+    ended_at: str | None
+    log: list[DeliveryAttempt]
+
+
+class DeliveryPage(BaseModel):
+    deliveries: list[Delivery]
+    next_cursor: str | None
 
 
 class Health(BaseModel):

@@ -105,7 +105,7 @@ _QUEUES: Final[LiteralString] = """
 """
 _SCHEDULES: Final[LiteralString] = """
     select x.name, to_json(x) from (
-        select s.name, s.graph, s.cron, s.time_zone, s.queue, s.priority, s.overlap, s.catch_up,
+        select s.name, s.graph, s.cron, s.time_zone, s.queue, s.priority, s.labels, s.overlap, s.catch_up,
                s.catch_up_window::text as catch_up_window, s.paused, s.next_due, s.buffered, s.last_due,
                s.last_run_id, s.last_status, s.last_error, s.created_at, s.created_by, s.updated_at,
                s.updated_by

@@ -123,6 +123,7 @@ class ScheduleRequest(Body):
     input: Json | None = Field(None, description="Input of its runs; ${$.due} and ${$.name} are filled in.")
     queue: str | None = Field(None, min_length=1, max_length=100)
     priority: int = Field(0, ge=-1000, le=1000, description="Higher runs first.")
+    labels: dict[str, str] | None = Field(None, description="Labels of its runs, beside its name.")
     overlap: Overlap = Field("skip", description="When it is due while a run of it has not ended.")
     catch_up: Literal["one", "all", "none"] = Field(
         "one", description="Of due times that passed while no worker was there; one is the last of them."
@@ -137,3 +138,35 @@ class TriggerRequest(Body):
     """Starts a run of a schedule now."""
 
     overlap: Overlap | None = Field(None, description="Instead of the schedule's own policy.")
+
+
+class HookRequest(Body):
+    """Tells an address of events."""
+
+    name: str = Field(min_length=1, max_length=100)
+    url: str = Field(min_length=1, max_length=2000, description="https, or http with allow_private.")
+    kinds: list[str] = Field(
+        min_length=1, max_length=100, description="run_completed, approval_requested, ..."
+    )
+    secret: str = Field(
+        min_length=1,
+        max_length=200,
+        description="whsec_ and 24 to 64 bytes in base64. No answer shows it again.",
+    )
+    graph: str | None = Field(
+        None, min_length=1, max_length=200, description="Only of runs of the graph with this name."
+    )
+    allow_private: bool = Field(False, description="The address may be a private one, and plain http.")
+
+
+class HookChange(Body):
+    """Changes a hook. What is left out stays as it is."""
+
+    url: str | None = Field(None, min_length=1, max_length=2000)
+    kinds: list[str] | None = Field(None, min_length=1, max_length=100)
+
+
+class HookSecret(Body):
+    """Signs with this secret and the one before it; without a secret, with the newest alone."""
+
+    secret: str | None = Field(None, min_length=1, max_length=200)

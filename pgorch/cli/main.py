@@ -13,6 +13,7 @@ from pgorch.cli import (
     dev,
     doctor,
     graphs,
+    hooks,
     keys,
     lists,
     migrate,
@@ -67,6 +68,7 @@ app.add_typer(lists.tools, name="tools")
 app.add_typer(lists.queues, name="queues")
 app.add_typer(retention.app, name="retention")
 app.add_typer(keys.app, name="keys")
+app.add_typer(hooks.app, name="hooks")
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench)
 

@@ -58,7 +58,7 @@ def show_schedule(name: Name, dsn: Dsn = None, output: Output = None) -> None:
         return
     print_fields(
         document,
-        ["name", "graph", "cron", "time_zone", "input", "queue", "priority", "overlap", "catch_up",
+        ["name", "graph", "cron", "time_zone", "input", "queue", "priority", "labels", "overlap", "catch_up",
          "catch_up_window", "paused", "buffered", "last_due", "last_run_id", "last_status", "last_error",
          "created_by", "updated_by"],
     )  # fmt: skip
@@ -81,6 +81,7 @@ def create_schedule(
     ] = "{}",
     queue: Annotated[str | None, typer.Option("-q", "--queue", help="Queue of its runs.")] = None,
     priority: Annotated[int, typer.Option("--priority", help="Higher runs first.")] = 0,
+    label: Annotated[list[str] | None, typer.Option("--label", help="NAME=TEXT; may be repeated.")] = None,
     overlap: Annotated[
         Overlap, typer.Option("--overlap", help="When it is due while a run of it has not ended.")
     ] = Overlap.skip,
@@ -99,13 +100,14 @@ def create_schedule(
 ) -> None:
     """Create a schedule, or describe the one of that name anew."""
     value = json_value(given, what="The input")
+    labels = Jsonb(dict(each.partition("=")[::2] for each in label)) if label else None
     with session(dsn) as db:
         created = db.value(
             "select pgorch.create_schedule(p_name => %s, p_graph => %s, p_cron => %s, p_time_zone => %s,"
-            " p_input => %s, p_queue => %s, p_priority => %s::int, p_overlap => %s, p_catch_up => %s,"
-            " p_catch_up_window => %s::interval, p_paused => %s::boolean, p_actor => %s)",
-            [name, graph, cron, time_zone, Jsonb(value), queue, priority, overlap.value, catch_up.value,
-             window, paused, actor],
+            " p_input => %s, p_queue => %s, p_priority => %s::int, p_labels => %s, p_overlap => %s,"
+            " p_catch_up => %s, p_catch_up_window => %s::interval, p_paused => %s::boolean, p_actor => %s)",
+            [name, graph, cron, time_zone, Jsonb(value), queue, priority, labels, overlap.value,
+             catch_up.value, window, paused, actor],
         )  # fmt: skip
     if wants_json(output):
         print_json({"name": name, "created": created})
@@ -163,5 +165,5 @@ def _tell(name: str, *, paused: bool, changed: bool, as_json: bool) -> None:
     if as_json:
         print_json({"name": name, "paused": paused, "changed": changed})
     else:
-        word = "paused" if paused else "resumed"
-        typer.echo(f"{word}: {name}" if changed else f"{name} was {'' if paused else 'not '}paused already")
+        done, before = ("paused", "paused already") if paused else ("resumed", "not paused")
+        typer.echo(f"{done}: {name}" if changed else f"{name} was {before}")

@@ -27,6 +27,7 @@ class Schedule:
     input: dict[str, Any]
     queue: str | None
     priority: int
+    labels: dict[str, str] | None
     overlap: str
     catch_up: str
     catch_up_window: str
@@ -43,8 +44,10 @@ class Schedule:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "Schedule":
         """The schedule that `pgorch.schedule_document` described."""
-        as_told = ("name", "graph", "cron", "time_zone", "input", "queue", "priority", "overlap", "catch_up",
-                   "catch_up_window", "paused", "last_status", "last_error", "firings")  # fmt: skip
+        as_told = (
+            "name", "graph", "cron", "time_zone", "input", "queue", "priority", "labels", "overlap",
+            "catch_up", "catch_up_window", "paused", "last_status", "last_error", "firings",
+        )  # fmt: skip
         return cls(
             **{name: document[name] for name in as_told},
             next_due=_time(document["next_due"]),
@@ -74,6 +77,7 @@ class Schedules:
         input: Mapping[str, Any] | None = None,
         queue: str | None = None,
         priority: int = 0,
+        labels: Mapping[str, str] | None = None,
         overlap: str = "skip",
         catch_up: str = "one",
         catch_up_window: timedelta | str = WEEK,
@@ -82,10 +86,11 @@ class Schedules:
     ) -> bool:
         """Creates a schedule, or describes the one of that name anew. True if it is new.
 
-        `cron` has five fields and is meant in `time_zone`. `input` may hold `${$.due}` and `${$.name}`.
-        `overlap` says what happens when it is due while a run of it has not ended: "skip", "buffer_one",
-        "cancel_other" or "allow"; `catch_up` what of the due times that passed while no worker was there:
-        "one" (the last), "all" or "none", as far back as `catch_up_window`. `paused` None leaves it as it is.
+        `cron` has five fields and is meant in `time_zone`. `input` may hold `${$.due}` and `${$.name}`. Runs
+        have the `labels`, and {"schedule": name}. `overlap` says what happens when it is due while a run of
+        it has not ended: "skip", "buffer_one", "cancel_other" or "allow"; `catch_up` what of the due times
+        that passed while no worker was there: "one" (the last), "all" or "none", as far back as
+        `catch_up_window`. `paused` None leaves it as it is.
         Raises NotFound, InvalidValue.
         """
         with self._queries() as queries:
@@ -97,6 +102,7 @@ class Schedules:
                 input=input,
                 queue=queue,
                 priority=priority,
+                labels=labels,
                 overlap=overlap,
                 catch_up=catch_up,
                 catch_up_window=catch_up_window,
@@ -159,6 +165,7 @@ class AsyncSchedules:
         input: Mapping[str, Any] | None = None,
         queue: str | None = None,
         priority: int = 0,
+        labels: Mapping[str, str] | None = None,
         overlap: str = "skip",
         catch_up: str = "one",
         catch_up_window: timedelta | str = WEEK,
@@ -175,6 +182,7 @@ class AsyncSchedules:
                 input=input,
                 queue=queue,
                 priority=priority,
+                labels=labels,
                 overlap=overlap,
                 catch_up=catch_up,
                 catch_up_window=catch_up_window,

@@ -17,7 +17,7 @@ from psycopg.rows import BaseRowFactory, class_row, scalar_row
 
 from pgorch.database import statements
 from pgorch.database.looking import Looking, SyncLooking
-from pgorch.database.rows import ApiPrincipal, CreatedGraph, Event, WatchedRun
+from pgorch.database.rows import ApiPrincipal, CreatedGraph, DeletedGraph, Event, WatchedRun
 from pgorch.database.schedule_queries import ScheduleQueries, SyncScheduleQueries
 from pgorch.database.translation import translated
 from pgorch.strict_json import MAX_INPUT_BYTES, dumps
@@ -45,6 +45,11 @@ class Queries(Looking, ScheduleQueries):
         """Raises InvalidGraph with all errors."""
         parameters = {"definition": _definition(definition), "actor": actor}
         return await self._one(class_row(CreatedGraph), statements.CREATE_GRAPH, parameters)
+
+    async def delete_graph(self, graph: str, *, actor: str | None = None) -> DeletedGraph:
+        """Raises NotFound, WrongState."""
+        parameters = {"graph": graph, "actor": actor}
+        return await self._one(class_row(DeletedGraph), statements.DELETE_GRAPH, parameters)
 
     async def find_graph(self, graph: str) -> UUID:
         """Raises NotFound."""
@@ -154,6 +159,69 @@ class Queries(Looking, ScheduleQueries):
         rows = await self._all(class_row(ApiPrincipal), statements.API_PRINCIPAL, {"id": id, "hash": hash})
         return rows[0] if rows else None
 
+    async def create_hook(
+        self,
+        name: str,
+        url: str,
+        kinds: Sequence[str],
+        secret: str,
+        *,
+        graph: str | None = None,
+        allow_private: bool = False,
+        actor: str | None = None,
+    ) -> UUID:
+        """Raises InvalidValue, WrongState."""
+        parameters = {
+            "name": name,
+            "url": url,
+            "kinds": list(kinds),
+            "secret": secret,
+            "graph": graph,
+            "allow_private": allow_private,
+            "actor": actor,
+        }
+        return await self._one(_ID, statements.CREATE_HOOK, parameters)
+
+    async def update_hook(
+        self,
+        hook: str,
+        *,
+        url: str | None = None,
+        kinds: Sequence[str] | None = None,
+        actor: str | None = None,
+    ) -> UUID:
+        """Raises NotFound, InvalidValue."""
+        parameters = {
+            "hook": hook,
+            "url": url,
+            "kinds": None if kinds is None else list(kinds),
+            "actor": actor,
+        }
+        return await self._one(_ID, statements.UPDATE_HOOK, parameters)
+
+    async def rotate_hook_secret(
+        self, hook: str, *, secret: str | None = None, actor: str | None = None
+    ) -> UUID:
+        """Raises NotFound, InvalidValue."""
+        parameters = {"hook": hook, "secret": secret, "actor": actor}
+        return await self._one(_ID, statements.ROTATE_HOOK_SECRET, parameters)
+
+    async def pause_hook(self, hook: str, *, actor: str | None = None) -> UUID:
+        """Raises NotFound."""
+        return await self._one(_ID, statements.PAUSE_HOOK, {"hook": hook, "actor": actor})
+
+    async def resume_hook(self, hook: str, *, actor: str | None = None) -> UUID:
+        """Raises NotFound."""
+        return await self._one(_ID, statements.RESUME_HOOK, {"hook": hook, "actor": actor})
+
+    async def delete_hook(self, hook: str, *, actor: str | None = None) -> UUID:
+        """Raises NotFound."""
+        return await self._one(_ID, statements.DELETE_HOOK, {"hook": hook, "actor": actor})
+
+    async def test_hook(self, hook: str, *, actor: str | None = None) -> UUID:
+        """The id of the delivery. Raises NotFound, WrongState."""
+        return await self._one(_ID, statements.TEST_HOOK, {"hook": hook, "actor": actor})
+
     async def _one(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters) -> Row:
         (only,) = await self._all(row, statement, parameters)
         return only
@@ -182,6 +250,11 @@ class SyncQueries(SyncLooking, SyncScheduleQueries):
         """Raises InvalidGraph with all errors."""
         parameters = {"definition": _definition(definition), "actor": actor}
         return self._one(class_row(CreatedGraph), statements.CREATE_GRAPH, parameters)
+
+    def delete_graph(self, graph: str, *, actor: str | None = None) -> DeletedGraph:
+        """Raises NotFound, WrongState."""
+        parameters = {"graph": graph, "actor": actor}
+        return self._one(class_row(DeletedGraph), statements.DELETE_GRAPH, parameters)
 
     def find_graph(self, graph: str) -> UUID:
         """Raises NotFound."""
@@ -290,6 +363,67 @@ class SyncQueries(SyncLooking, SyncScheduleQueries):
         """Whose key has this id and this SHA-256 of its secret; None if there is none that works."""
         rows = self._all(class_row(ApiPrincipal), statements.API_PRINCIPAL, {"id": id, "hash": hash})
         return rows[0] if rows else None
+
+    def create_hook(
+        self,
+        name: str,
+        url: str,
+        kinds: Sequence[str],
+        secret: str,
+        *,
+        graph: str | None = None,
+        allow_private: bool = False,
+        actor: str | None = None,
+    ) -> UUID:
+        """Raises InvalidValue, WrongState."""
+        parameters = {
+            "name": name,
+            "url": url,
+            "kinds": list(kinds),
+            "secret": secret,
+            "graph": graph,
+            "allow_private": allow_private,
+            "actor": actor,
+        }
+        return self._one(_ID, statements.CREATE_HOOK, parameters)
+
+    def update_hook(
+        self,
+        hook: str,
+        *,
+        url: str | None = None,
+        kinds: Sequence[str] | None = None,
+        actor: str | None = None,
+    ) -> UUID:
+        """Raises NotFound, InvalidValue."""
+        parameters = {
+            "hook": hook,
+            "url": url,
+            "kinds": None if kinds is None else list(kinds),
+            "actor": actor,
+        }
+        return self._one(_ID, statements.UPDATE_HOOK, parameters)
+
+    def rotate_hook_secret(self, hook: str, *, secret: str | None = None, actor: str | None = None) -> UUID:
+        """Raises NotFound, InvalidValue."""
+        parameters = {"hook": hook, "secret": secret, "actor": actor}
+        return self._one(_ID, statements.ROTATE_HOOK_SECRET, parameters)
+
+    def pause_hook(self, hook: str, *, actor: str | None = None) -> UUID:
+        """Raises NotFound."""
+        return self._one(_ID, statements.PAUSE_HOOK, {"hook": hook, "actor": actor})
+
+    def resume_hook(self, hook: str, *, actor: str | None = None) -> UUID:
+        """Raises NotFound."""
+        return self._one(_ID, statements.RESUME_HOOK, {"hook": hook, "actor": actor})
+
+    def delete_hook(self, hook: str, *, actor: str | None = None) -> UUID:
+        """Raises NotFound."""
+        return self._one(_ID, statements.DELETE_HOOK, {"hook": hook, "actor": actor})
+
+    def test_hook(self, hook: str, *, actor: str | None = None) -> UUID:
+        """The id of the delivery. Raises NotFound, WrongState."""
+        return self._one(_ID, statements.TEST_HOOK, {"hook": hook, "actor": actor})
 
     def _one(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters) -> Row:
         (only,) = self._all(row, statement, parameters)

@@ -64,7 +64,7 @@ $$;
 comment on function pgorch._on_the_way is 'The live steps that can still arrive in this visit of a join.';
 
 create or replace function pgorch._next_join(
-    p_bucket integer, p_run pgorch.runs, p_now timestamptz, out run pgorch.runs, out move pgorch._move)
+    p_bucket integer, p_run pgorch.runs, p_now timestamptz, p_replay boolean, out run pgorch.runs, out move pgorch._move)
     language plpgsql
     as $$
 declare
@@ -99,14 +99,16 @@ begin
                 continue when v_open;
                 if v_node.join_least is not null then
                     run := pgorch._without_arrivals(p_bucket, run, v_join.ids);
-                    run := pgorch._append(p_bucket, run, 'step_skipped', p_now, p_node => v_node.id, p_visit => v_join.visit);
+                    if not p_replay then
+                        run := pgorch._append(p_bucket, run, 'step_skipped', p_now, p_node => v_node.id, p_visit => v_join.visit);
+                    end if;
                     v_changed := true;
                     continue;
                 end if;
             end if;
             move := pgorch._arrived(p_bucket, run, v_join.node, v_join.visit, v_join.ids);
             if v_open and v_node.cancel_rest then
-                run := pgorch._cancel_steps(p_bucket, run, pgorch._on_the_way(p_bucket, run, v_node, v_join.visit), p_now);
+                run := pgorch._cancel_steps(p_bucket, run, pgorch._on_the_way(p_bucket, run, v_node, v_join.visit), p_now, p_replay);
             elsif v_open then
                 update pgorch.steps s set attempt = 1, lineage = '[]' where s.bucket = p_bucket and s.id = v_join.ids[1];
                 v_join.ids := v_join.ids[2:];

@@ -41,7 +41,7 @@ begin
     loop
         if v_at > cardinality(v_moves) then
             exit when not p_graph.has_forks or v_run.live = 0;
-            select j.* into v_next from pgorch._next_join(p_bucket, v_run, p_now) j;
+            select j.* into v_next from pgorch._next_join(p_bucket, v_run, p_now, p_replay) j;
             v_run := v_next.run;
             v_move := v_next.move;
             exit when v_move.node is null;
@@ -283,12 +283,18 @@ begin
             -- What a compensation will be given: the arguments, or the state that stood for them.
             p_input => case when v_node.compensate is not null and p_move.kind = 'step_completed'
                             then coalesce(p_move.input, pgorch._state(run.input, run.snapshot, run.delta)) end);
+    else
+        run.seq := run.seq + 1;
     end if;
     run.delta := run.delta || v_written;
     if p_graph.has_forks and v_written <> '{}' then
         perform pgorch._note_writes(p_bucket, run.id, v_written, coalesce(p_move.lineage, '[]'));
     end if;
-    if v_problem is not null then
+    if p_replay and (v_problem is not null or (v_candidates = 0 and p_move.outcome <> 'success')) then
+        -- What the run failed at, and was taken up from by an operator afterwards.
+        perform pgorch._enter_waiting(p_bucket, run, 'wait', p_move, null, p_now);
+        run.live := run.live + 1;
+    elsif v_problem is not null then
         if p_move.error is not null then
             v_problem := v_problem || jsonb_build_object('cause', p_move.error);
         end if;

@@ -1,7 +1,8 @@
 -- How live steps are taken away and runs end.
 
 create or replace function pgorch._drop_steps(
-    p_bucket integer, p_run pgorch.runs, p_ids bigint[], p_now timestamptz, p_actor text default null) returns pgorch.runs
+    p_bucket integer, p_run pgorch.runs, p_ids bigint[], p_now timestamptz, p_actor text default null,
+    p_compensate boolean default false) returns pgorch.runs
     language plpgsql
     as $$
 declare
@@ -33,7 +34,7 @@ begin
         delete from pgorch._row_waits w where w.bucket = p_bucket and w.step_id = any (v_ids);
     end if;
     if 'child' = any (v_kinds) then
-        perform pgorch._cancel_children(p_bucket, p_run.id, v_ids, p_now, p_actor);
+        perform pgorch._cancel_children(p_bucket, p_run.id, v_ids, p_now, p_actor, p_compensate);
     end if;
     if array['approval', 'wait', 'child']::pgorch.step_kind[] && v_kinds then
         delete from pgorch.timers t where t.bucket = p_bucket and t.run_id = p_run.id and t.step_id = any (v_ids);
@@ -44,7 +45,8 @@ $$;
 comment on function pgorch._drop_steps is
     'Takes live steps of a run away (null: all), with the items of maps, open approvals, timers and child runs that belong to them; their workers learn it at the next heartbeat.';
 
-create or replace function pgorch._cancel_steps(p_bucket integer, p_run pgorch.runs, p_ids bigint[], p_now timestamptz) returns pgorch.runs
+create or replace function pgorch._cancel_steps(
+    p_bucket integer, p_run pgorch.runs, p_ids bigint[], p_now timestamptz, p_replay boolean) returns pgorch.runs
     language plpgsql
     as $$
 declare
@@ -52,7 +54,7 @@ declare
 begin
     for v_step in
         select s.node, s.visit, s.attempt, s.started_at, s.worker_id from pgorch.steps s
-        where s.bucket = p_bucket and s.id = any (p_ids) and s.kind <> 'join' order by s.id
+        where s.bucket = p_bucket and s.id = any (p_ids) and s.kind <> 'join' and not p_replay order by s.id
     loop
         p_run := pgorch._append(p_bucket, p_run, 'step_cancelled', p_now, p_node => v_step.node, p_attempt => nullif(v_step.attempt, 0),
             p_started_at => v_step.started_at, p_worker_id => v_step.worker_id, p_visit => v_step.visit);
@@ -68,9 +70,13 @@ create or replace function pgorch._end_run(
     as $$
 begin
     if p_run.live > 0 then
-        p_run := pgorch._drop_steps(p_bucket, p_run, null, p_now, p_actor);
+        -- What child runs have done is undone if the run fails; if it is cancelled, by whoever asks for that.
+        p_run := pgorch._drop_steps(p_bucket, p_run, null, p_now, p_actor, p_status = 'failed');
     end if;
-    delete from pgorch._writes w where w.bucket = p_bucket and w.run_id = p_run.id;
+    -- A run that can be taken up again keeps what tells parallel writers of one key from each other.
+    if p_run.stopped is null then
+        delete from pgorch._writes w where w.bucket = p_bucket and w.run_id = p_run.id;
+    end if;
     delete from pgorch.timers t where t.bucket = p_bucket and t.run_id = p_run.id;
     p_run.status := p_status;
     p_run.finished_at := p_now;

@@ -167,21 +167,23 @@ end
 $$;
 
 create or replace function pgorch._cancel_children(
-    p_bucket integer, p_run_id uuid, p_step_ids bigint[], p_now timestamptz, p_actor text) returns void
+    p_bucket integer, p_run_id uuid, p_step_ids bigint[], p_now timestamptz, p_actor text, p_compensate boolean) returns void
     language plpgsql
     as $$
 declare
     v_child pgorch.runs;
+    v_error constant jsonb := '{"type": "Cancelled", "message": "the parent run does not wait for it any more"}';
 begin
     for v_child in
         select r.* from pgorch.runs r
         where r.bucket = p_bucket and r.parent_run_id = p_run_id and r.parent_step_id = any (p_step_ids) and r.finished_at is null
         order by r.id for update
     loop
-        v_child := pgorch._end_run(p_bucket, v_child, 'cancelled',
-            jsonb_build_object('type', 'Cancelled', 'message', 'the parent run does not wait for it any more'), p_actor, p_now);
+        continue when p_compensate and v_child.ending is not null;
+        v_child := case when p_compensate then pgorch._cancel_undoing(p_bucket, v_child, v_error, p_actor, p_now)
+                        else pgorch._end_run(p_bucket, v_child, 'cancelled', v_error, p_actor, p_now) end;
         perform pgorch._save_run(p_bucket, v_child, p_now);
     end loop;
 end
 $$;
-comment on function pgorch._cancel_children is 'Cancels the child runs of steps that are taken away.';
+comment on function pgorch._cancel_children is 'Cancels the child runs of steps that are taken away; with p_compensate what they have done is undone first.';

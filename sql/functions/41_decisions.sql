@@ -1,4 +1,4 @@
--- Decisions by people, and cancelling.
+-- Decisions by people.
 
 create or replace function pgorch._locked_run(p_run_id uuid) returns pgorch.runs
     language plpgsql
@@ -141,28 +141,3 @@ create or replace function pgorch.reject(
     select pgorch.decide(p_run_id => p_run_id, p_decision => 'rejected', p_data => p_data, p_comment => p_comment, p_approval_id => p_approval_id)
     $$;
 comment on function pgorch.reject is 'Short for decide(run, ''rejected''): for psql.';
-
-create or replace function pgorch.cancel(p_run_id uuid, p_reason text default null, p_actor text default null) returns text
-    language plpgsql
-    set jit = off set enable_seqscan = off
-    as $$
-declare
-    v_bucket constant integer := pgorch.bucket_of(p_run_id);
-    v_actor constant text := pgorch._actor(p_actor);
-    v_run pgorch.runs := pgorch._locked_run(p_run_id);
-    v_before constant text := v_run.status;
-    v_now constant timestamptz := pgorch.clock_now();
-begin
-    if v_run.finished_at is not null then
-        perform pgorch._raise('OR002', format('run %s cannot be cancelled: it is %s since %s', p_run_id, v_run.status, v_run.finished_at),
-            'Nothing needs to be done.');
-    end if;
-    v_run := pgorch._end_run(v_bucket, v_run, 'cancelled',
-        case when p_reason is not null then jsonb_build_object('type', 'Cancelled', 'message', left(p_reason, 10000)) end, v_actor, v_now);
-    perform pgorch._save_run(v_bucket, v_run, v_now);
-    perform pgorch._audit(v_bucket, v_actor, 'cancel', p_run_id, p_before => jsonb_build_object('status', v_before),
-        p_after => jsonb_build_object('status', v_run.status), p_comment => p_reason);
-    return v_run.status;
-end
-$$;
-comment on function pgorch.cancel is 'Ends a run now. Steps under way are stopped at their worker''s next heartbeat; nothing they hand in counts any more.';

@@ -23,33 +23,46 @@ begin
 end
 $$;
 
+create or replace function pgorch._schedule_bucket(p_name text, p_bucket integer) returns integer
+    language sql stable
+    as $$ select coalesce(p_bucket, pgorch._key_bucket('schedule:' || p_name)) $$;
+comment on function pgorch._schedule_bucket(text, integer) is 'The bucket of all runs of a schedule, and of what is noted about it.';
+
+create or replace function pgorch._schedule_description(p_schedule pgorch.schedules) returns jsonb
+    language sql immutable
+    as $$
+    select to_jsonb(p_schedule) - '{turn,due_after,next_due,buffered,last_due,last_run_id,last_error,created_at,created_by,updated_at,updated_by}'::text[]
+    $$;
+
 create or replace function pgorch._checked_schedule(p_schedule pgorch.schedules) returns pgorch.schedules
     language plpgsql
     as $$
 declare
     v_schedule pgorch.schedules := p_schedule;
+    v_graph_id constant uuid := pgorch.find_graph(p_schedule.graph);
+    v_input jsonb;
     v_errors jsonb;
 begin
     if v_schedule.name is null or v_schedule.name !~ '^[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,99}$' then
         perform pgorch._raise('OR006', format('%s is no name of a schedule', coalesce(pgorch._quoted(v_schedule.name), 'null')),
             'Use up to 100 letters, digits, "_", "-" and "."; the first is a letter, a digit or "_".');
     end if;
-    perform pgorch.find_graph(v_schedule.graph);
     v_schedule.cron := pgorch._checked_cron(v_schedule.cron);
     v_schedule.time_zone := pgorch._checked_time_zone(v_schedule.time_zone);
-    perform pgorch._checked_start(v_schedule.input, v_schedule.priority, v_schedule.queue, null);
-    select jsonb_agg(e) into v_errors from pgorch._template_errors(v_schedule.input, '') e;
+    perform pgorch._checked_json(v_schedule.input, 'the input', 4194304);
+    select jsonb_agg(e) into v_errors from pgorch._template_errors(v_schedule.input, '', null) e;
     if v_errors is not null then
         perform pgorch._raise('OR006', format('the input of the schedule is no template: %s (at %s)', v_errors -> 0 ->> 'message', v_errors -> 0 ->> 'path'),
             coalesce(v_errors -> 0 ->> 'hint', 'Its strings may hold ${$.due} and ${$.name}.'));
     end if;
-    -- Filled once for trial, so that a path which finds nothing is refused here and not at night.
+    -- Filled once for trial, so that what no run can be started with is refused here and not at night.
     begin
-        perform pgorch._schedule_input(v_schedule, pgorch.clock_now());
+        v_input := pgorch._schedule_input(v_schedule, pgorch.clock_now());
     exception when sqlstate 'OR006' or data_exception then
         perform pgorch._raise('OR006', format('the input of the schedule cannot be filled in: %s', sqlerrm),
             'There are ${$.due}, the time in UTC at which the run was due, and ${$.name}, the schedule''s name.');
     end;
+    perform pgorch._checked_start(v_graph_id, array[v_input], v_schedule.priority, v_schedule.queue, null, pgorch._schedule_labels(v_schedule));
     if v_schedule.overlap is null or v_schedule.overlap not in ('skip', 'buffer_one', 'cancel_other', 'allow') then
         perform pgorch._raise('OR006', format('%s is no policy for runs that overlap', coalesce(pgorch._quoted(v_schedule.overlap), 'null')),
             'Say skip, buffer_one, cancel_other or allow.');
@@ -69,12 +82,14 @@ comment on function pgorch._checked_schedule(pgorch.schedules) is 'The schedule 
 
 create or replace function pgorch.create_schedule(
     p_name text, p_graph text, p_cron text, p_time_zone text default 'UTC', p_input jsonb default '{}',
-    p_queue text default null, p_priority integer default 0, p_overlap text default 'skip', p_catch_up text default 'one',
-    p_catch_up_window interval default '7 days', p_paused boolean default null, p_actor text default null) returns boolean
+    p_queue text default null, p_priority integer default 0, p_labels jsonb default null, p_overlap text default 'skip',
+    p_catch_up text default 'one', p_catch_up_window interval default '7 days', p_paused boolean default null,
+    p_actor text default null, p_bucket integer default null) returns boolean
     language plpgsql
     as $$
 declare
     v_actor constant text := pgorch._actor(p_actor);
+    v_bucket constant integer := pgorch._schedule_bucket(p_name, p_bucket);
     v_now constant timestamptz := pgorch.clock_now();
     v_before pgorch.schedules;
     v_after pgorch.schedules;
@@ -90,16 +105,19 @@ begin
     v_after.input := p_input;
     v_after.queue := p_queue;
     v_after.priority := p_priority;
+    v_after.labels := p_labels;
     v_after.overlap := p_overlap;
     v_after.catch_up := p_catch_up;
     v_after.catch_up_window := p_catch_up_window;
     v_after.paused := coalesce(p_paused, v_before.paused, false);
     v_after := pgorch._checked_schedule(v_after);
     if v_before.name is null then
-        insert into pgorch.schedules (name, graph, cron, time_zone, input, queue, priority, overlap, catch_up, catch_up_window, paused,
-                                      due_after, created_at, created_by, updated_at, updated_by)
+        insert into pgorch.schedules (name, graph, cron, time_zone, input, queue, priority, labels, overlap, catch_up, catch_up_window,
+                                      paused, due_after, created_at, created_by, updated_at, updated_by)
         values (v_after.name, v_after.graph, v_after.cron, v_after.time_zone, v_after.input, v_after.queue, v_after.priority,
-                v_after.overlap, v_after.catch_up, v_after.catch_up_window, v_after.paused, v_now, v_now, v_actor, v_now, v_actor);
+                v_after.labels, v_after.overlap, v_after.catch_up, v_after.catch_up_window, v_after.paused, v_now, v_now, v_actor,
+                v_now, v_actor);
+        perform pgorch._audit(v_bucket, v_actor, 'create_schedule', null, p_after => pgorch._schedule_description(v_after));
         return true;
     elsif v_after is not distinct from v_before then
         return false;
@@ -110,18 +128,21 @@ begin
     end if;
     update pgorch.schedules s
     set graph = v_after.graph, cron = v_after.cron, time_zone = v_after.time_zone, input = v_after.input, queue = v_after.queue,
-        priority = v_after.priority, overlap = v_after.overlap, catch_up = v_after.catch_up, catch_up_window = v_after.catch_up_window,
-        paused = v_after.paused, turn = v_before.turn + 1, due_after = v_after.due_after, next_due = v_after.next_due,
+        priority = v_after.priority, labels = v_after.labels, overlap = v_after.overlap, catch_up = v_after.catch_up,
+        catch_up_window = v_after.catch_up_window, paused = v_after.paused, turn = v_before.turn + 1,
+        due_after = v_after.due_after, next_due = v_after.next_due,
         buffered = case when v_after.overlap = 'buffer_one' and not v_after.paused then v_before.buffered end,
         last_error = null, updated_at = v_now, updated_by = v_actor
     where s.name = p_name;
+    perform pgorch._audit(v_bucket, v_actor, 'change_schedule', null, p_before => pgorch._schedule_description(v_before),
+        p_after => pgorch._schedule_description(v_after));
     return false;
 end
 $$;
 comment on function pgorch.create_schedule is
     'Creates a schedule, or describes the one of that name anew (true: it is new). A worker computes within seconds when it is due. Overlap: skip, buffer_one, cancel_other, allow; catch-up: one, all, none.';
 
-create or replace function pgorch.pause_schedule(p_name text, p_actor text default null) returns boolean
+create or replace function pgorch.pause_schedule(p_name text, p_actor text default null, p_bucket integer default null) returns boolean
     language plpgsql
     as $$
 declare
@@ -132,12 +153,14 @@ begin
         return false;
     end if;
     update pgorch.schedules s set paused = true, turn = v_schedule.turn + 1, next_due = null, buffered = null where s.name = p_name;
+    perform pgorch._audit(pgorch._schedule_bucket(p_name, p_bucket), v_actor, 'pause_schedule', null,
+        p_before => jsonb_build_object('name', p_name, 'paused', false), p_after => jsonb_build_object('name', p_name, 'paused', true));
     return true;
 end
 $$;
 comment on function pgorch.pause_schedule is 'From now on the schedule starts nothing, until it is resumed. False: it was paused already.';
 
-create or replace function pgorch.resume_schedule(p_name text, p_actor text default null) returns boolean
+create or replace function pgorch.resume_schedule(p_name text, p_actor text default null, p_bucket integer default null) returns boolean
     language plpgsql
     as $$
 declare
@@ -150,12 +173,14 @@ begin
     end if;
     update pgorch.schedules s set paused = false, turn = v_schedule.turn + 1, due_after = v_now, next_due = null, last_error = null
     where s.name = p_name;
+    perform pgorch._audit(pgorch._schedule_bucket(p_name, p_bucket), v_actor, 'resume_schedule', null,
+        p_before => jsonb_build_object('name', p_name, 'paused', true), p_after => jsonb_build_object('name', p_name, 'paused', false));
     return true;
 end
 $$;
 comment on function pgorch.resume_schedule is 'A paused schedule goes on with the next time at which it is due; what was due meanwhile is not caught up. False: it was not paused.';
 
-create or replace function pgorch.delete_schedule(p_name text, p_actor text default null) returns void
+create or replace function pgorch.delete_schedule(p_name text, p_actor text default null, p_bucket integer default null) returns void
     language plpgsql
     as $$
 declare
@@ -163,12 +188,14 @@ declare
     v_schedule constant pgorch.schedules := pgorch._locked_schedule(p_name);
 begin
     delete from pgorch.schedules s where s.name = v_schedule.name;
+    perform pgorch._audit(pgorch._schedule_bucket(p_name, p_bucket), v_actor, 'delete_schedule', null,
+        p_before => pgorch._schedule_description(v_schedule));
 end
 $$;
 comment on function pgorch.delete_schedule is 'Deletes a schedule. Its runs go on.';
 
 create or replace view pgorch.schedule_list as
-select r.bucket, s.name, s.graph, s.cron, s.time_zone, s.input, s.queue, s.priority, s.overlap, s.catch_up, s.catch_up_window,
+select r.bucket, s.name, s.graph, s.cron, s.time_zone, s.input, s.queue, s.priority, s.labels, s.overlap, s.catch_up, s.catch_up_window,
        s.paused, s.next_due, s.buffered, s.last_due, s.last_run_id, r.status as last_status, s.last_error,
        s.created_at, s.created_by, s.updated_at, s.updated_by
 from pgorch.schedules s
@@ -182,6 +209,7 @@ comment on column pgorch.schedule_list.time_zone is 'Time zone in which that is 
 comment on column pgorch.schedule_list.input is 'Input of its runs; ${$.due} and ${$.name} are filled in.';
 comment on column pgorch.schedule_list.queue is 'Queue of its runs.';
 comment on column pgorch.schedule_list.priority is 'Priority of its runs.';
+comment on column pgorch.schedule_list.labels is 'Labels of its runs, beside {"schedule": its name}.';
 comment on column pgorch.schedule_list.overlap is 'When it is due while a run of it is unfinished: skip, buffer_one, cancel_other or allow.';
 comment on column pgorch.schedule_list.catch_up is 'Of due times that passed while no worker was there: one, all or none.';
 comment on column pgorch.schedule_list.catch_up_window is 'Due times older than this are not caught up.';

@@ -9,6 +9,11 @@ create or replace function pgorch._schedule_input(p_schedule pgorch.schedules, p
     $$;
 comment on function pgorch._schedule_input(pgorch.schedules, timestamptz) is 'The input of the run that is due then: ${$.due} is that time in UTC, ${$.name} the schedule''s name.';
 
+create or replace function pgorch._schedule_labels(p_schedule pgorch.schedules) returns jsonb
+    language sql immutable
+    as $$ select coalesce(p_schedule.labels, '{}') || jsonb_build_object('schedule', p_schedule.name) $$;
+comment on function pgorch._schedule_labels(pgorch.schedules) is 'Labels of its runs: those that were asked for, and its name.';
+
 create or replace function pgorch._unfinished_runs(p_schedule text) returns uuid[]
     language plpgsql
     as $$
@@ -61,7 +66,7 @@ begin
         end loop;
     end if;
     return pgorch.start(p_graph => p_schedule.graph, p_input => pgorch._schedule_input(p_schedule, p_due), p_idempotency_key => p_key,
-        p_priority => p_schedule.priority, p_queue => p_schedule.queue, p_actor => p_actor, p_bucket => p_bucket);
+        p_priority => p_schedule.priority, p_queue => p_schedule.queue, p_actor => p_actor, p_bucket => p_bucket, p_labels => pgorch._schedule_labels(p_schedule));
 end
 $$;
 
@@ -121,7 +126,7 @@ create or replace function pgorch.fire_schedule(p_name text, p_turn bigint, p_ti
     set jit = off set enable_seqscan = off
     as $$
 declare
-    v_bucket constant integer := coalesce(p_bucket, pgorch._key_bucket('schedule:' || p_name));
+    v_bucket constant integer := pgorch._schedule_bucket(p_name, p_bucket);
     v_last constant timestamptz := p_times[cardinality(p_times)];
     v_schedule pgorch.schedules;
     v_now timestamptz;
@@ -224,7 +229,7 @@ create or replace function pgorch.trigger_schedule(
     as $$
 declare
     v_actor constant text := pgorch._actor(p_actor);
-    v_bucket constant integer := coalesce(p_bucket, pgorch._key_bucket('schedule:' || p_name));
+    v_bucket constant integer := pgorch._schedule_bucket(p_name, p_bucket);
     v_key constant text := format('schedule:%s:trigger:', p_name) || p_idempotency_key;
     v_schedule constant pgorch.schedules := pgorch._locked_schedule(p_name);
     v_overlap constant text := coalesce(p_overlap, v_schedule.overlap);
@@ -242,10 +247,11 @@ begin
     v_unfinished := pgorch._unfinished_runs(p_name);
     if v_unfinished <> '{}' and v_overlap in ('skip', 'buffer_one') then
         perform pgorch._raise('OR002', format('the schedule %s starts no run beside another, and its run %s has not ended', p_name, v_unfinished[1]),
-            'Wait for it, or say what is to become of it: p_overlap => allow or cancel_other.');
+            'Wait for it, or trigger it with the overlap allow or cancel_other.');
     end if;
     v_run_id := pgorch._start_of_schedule(v_bucket, v_schedule, v_now, v_overlap, v_key, v_actor);
     perform pgorch._log_firing(p_name, v_now, v_now, 'triggered', v_run_id, v_actor);
+    perform pgorch._audit(v_bucket, v_actor, 'trigger_schedule', v_run_id, p_after => jsonb_build_object('name', p_name, 'overlap', v_overlap));
     update pgorch.schedules s set turn = v_schedule.turn + 1, last_due = v_now, last_run_id = v_run_id, last_error = null where s.name = p_name;
     return v_run_id;
 end

@@ -9,6 +9,7 @@ create table pgorch.schedules (
     input      jsonb not null,
     queue      text,
     priority   integer not null,
+    labels     jsonb,
     overlap    text not null check (overlap in ('skip', 'buffer_one', 'cancel_other', 'allow')),
     catch_up   text not null check (catch_up in ('one', 'all', 'none')),
     catch_up_window interval not null,

@@ -58,6 +58,16 @@ ALLOWED: dict[str, set[str]] = {
     "GET /v1/tools": READERS,
     "GET /v1/workers": READERS,
     "GET /v1/queues": READERS,
+    "GET /v1/hooks": {"admin"},
+    "POST /v1/hooks": {"admin"},
+    "GET /v1/hooks/{hook}": {"admin"},
+    "PATCH /v1/hooks/{hook}": {"admin"},
+    "DELETE /v1/hooks/{hook}": {"admin"},
+    "POST /v1/hooks/{hook}/secret": {"admin"},
+    "POST /v1/hooks/{hook}/pause": {"admin"},
+    "POST /v1/hooks/{hook}/resume": {"admin"},
+    "POST /v1/hooks/{hook}/test": {"admin"},
+    "GET /v1/hooks/{hook}/deliveries": {"admin"},
 }
 PUBLIC = {"GET /livez", "GET /readyz", "GET /openapi.json"}
 NOWHERE = "01a20a30-7fc9-7a00-a57c-bbf704f52800"

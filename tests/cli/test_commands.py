@@ -78,6 +78,8 @@ def test_every_command_has_help_that_says_what_it_does(path: tuple[str, ...], no
         *["schedules list", "schedules pause", "schedules resume", "schedules show"],
         *["schedules trigger"],
         *["keys create", "keys list", "keys revoke"],
+        *["hooks create", "hooks list", "hooks show", "hooks update", "hooks rotate", "hooks pause"],
+        *["hooks resume", "hooks delete", "hooks deliveries", "hooks test"],
         *["runs diff", "runs explain", "runs timeline", "runs tree", "runs export", "runs label"],
         *["workers list", "tools list", "queues list", "retention show", "retention set"],
     ],

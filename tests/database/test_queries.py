@@ -15,7 +15,7 @@ from psycopg.types.json import set_json_loads
 from pgorch.database import looking_statements, statements
 from pgorch.database.connection import connect
 from pgorch.database.queries import Queries, SyncQueries
-from pgorch.database.rows import CreatedGraph, Event, WatchedRun
+from pgorch.database.rows import CreatedGraph, DeletedGraph, Event, WatchedRun
 from pgorch.errors import IdempotencyConflict, InvalidValue, NotFound, WrongState
 from tests.support.engine import definition
 
@@ -73,6 +73,19 @@ def test_a_graph_is_created_once_and_found(connection: Connection) -> None:
     assert queries.find_graph("asking@1") == created.graph_id
     with pytest.raises(NotFound, match="askin"):
         queries.find_graph("askin")
+
+
+def test_a_graph_is_deleted_once_and_only_unused(connection: Connection) -> None:
+    queries = SyncQueries(connection)
+    queries.register_tools(TOOLS)
+    created = queries.create_graph(ASK)
+    assert queries.delete_graph("asking", actor=None) == DeletedGraph(created.graph_id, "asking", 1, [])
+    with pytest.raises(NotFound):
+        queries.delete_graph("asking")
+    queries.create_graph(ASK)
+    queries.start("asking")
+    with pytest.raises(WrongState, match="has runs"):
+        queries.delete_graph("asking")
 
 
 def test_a_run_goes_through_all_calls(connection: Connection) -> None:

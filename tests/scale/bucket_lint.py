@@ -32,10 +32,14 @@ HOT_TABLES = frozenset(
         "_writes",
         "_limit_state",
         "_key_changes",
+        "hook_deliveries",
+        "hook_attempts",
     }
 )
 # Functions that change tables themselves, never on the path of a run, and what reads a table of the user.
-MAY_USE_DYNAMIC_SQL = frozenset({"_make_history", "_drop_history", "_matching_row"})
+MAY_USE_DYNAMIC_SQL = frozenset(
+    {"_make_history", "_drop_history", "_matching_row", "_watch_tables", "_unwatch_table"}
+)
 
 VOLATILE = frozenset(
     {"clock_timestamp", "timeofday", "random", "gen_random_uuid", "uuidv7", "nextval", "pg_notify"}
@@ -44,7 +48,9 @@ TIME_OF_THE_TRANSACTION = frozenset({"now", "statement_timestamp", "transaction_
 SESSION_INPUT = frozenset({"current_setting", "set_config"})
 LEVELS = (ast.SelectStmt, ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt)
 MODIFYING = LEVELS[1:]
-STATEMENT_WORDS = frozenset({"select", "insert", "update", "delete", "merge", "with", "values", "create"})
+STATEMENT_WORDS = frozenset(
+    {"select", "insert", "update", "delete", "merge", "with", "values", "create", "lock"}
+)
 
 
 @dataclass(frozen=True)

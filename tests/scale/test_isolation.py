@@ -1,5 +1,6 @@
 """A call for one bucket touches that bucket alone."""
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -102,6 +103,30 @@ def use_everything(engine: Engine) -> None:
     use_schedules(engine)
     engine.run()
 
+    due = engine.rows("select * from pgorch.claim_deliveries(%s, 100, 60)", MINE)
+    assert {json.loads(d["body"])["type"] for d in due} == {"run_completed", "approval_decided"}
+    recorded = "select pgorch.record_delivery(%s, %s, %s, %s, null)"
+    assert value(recorded, MINE, due[0]["id"], due[0]["attempt"], 204) == "delivered"
+    assert value(recorded, MINE, due[1]["id"], due[1]["attempt"], 500) == "pending"
+    value("select pgorch.tend_deliveries(%s)", MINE)
+
+
+def use_schedules(engine: Engine) -> None:
+    engine.value(
+        "select pgorch.create_schedule('s', 'only_approval', '0 2 * * *', p_overlap => 'cancel_other',"
+        " p_bucket => %s)",
+        MINE,
+    )
+    first = engine.value("select pgorch.trigger_schedule('s', p_bucket => %s)", MINE)
+    (due,) = engine.rows("select d.turn, d.until from pgorch.due_schedules() d")
+    times = [due["until"], due["until"] + timedelta(days=1)]
+    fire = "select pgorch.fire_schedule('s', %s, %s, p_bucket => %s)"
+    assert engine.value(fire, due["turn"], times, MINE) == "started"
+    assert engine.status(first) == "cancelled"
+    assert engine.value("select pgorch.schedule_document('s')")["last_status"] == "awaiting_approval"
+    for verb in ("pause", "resume", "delete"):
+        engine.value(f"select pgorch.{verb}_schedule('s', p_bucket => %s)", MINE)
+
 
 def answer_questions(engine: Engine) -> None:
     for function in ("_remind", "_expire_approval"):
@@ -121,19 +146,6 @@ def answer_questions(engine: Engine) -> None:
     engine.approve(engine.start("signed", bucket=MINE), actor="ann")
 
 
-def use_schedules(engine: Engine) -> None:
-    engine.value(
-        "select pgorch.create_schedule('s', 'only_approval', '0 2 * * *', p_overlap => 'cancel_other')"
-    )
-    first = engine.value("select pgorch.trigger_schedule('s', p_bucket => %s)", MINE)
-    (due,) = engine.rows("select d.turn, d.until from pgorch.due_schedules() d")
-    times = [due["until"], due["until"] + timedelta(days=1)]
-    fire = "select pgorch.fire_schedule('s', %s, %s, p_bucket => %s)"
-    assert engine.value(fire, due["turn"], times, MINE) == "started"
-    assert engine.status(first) == "cancelled"
-    assert engine.value("select pgorch.schedule_document('s')")["last_status"] == "awaiting_approval"
-
-
 def make_graphs(engine: Engine) -> None:
     engine.graph(chain("a b c d") | {"name": "plain"})
     engine.graph(definition([{"id": "ok", "type": "approval"}], name="only_approval"))
@@ -145,6 +157,12 @@ def make_graphs(engine: Engine) -> None:
         "remind": {"after": "9 seconds"},
     }
     engine.graph(definition([sign], name="signed"))
+    # create_hook() notes who made it in bucket 0, which is not there.
+    engine.connection.execute(
+        "insert into pgorch.hooks (id, name, url, kinds, allow_private, created_at, created_by)"
+        " values (pgorch.uuid7(), 'all', 'https://hooks.example', '{run_completed,approval_decided}',"
+        " false, now(), '')"
+    )
 
 
 def test_no_call_for_one_bucket_touches_another(
@@ -194,14 +212,17 @@ def test_the_document_of_a_run_touches_its_bucket_alone(
 
 
 CALLED = """
-    advance approval_document approve beat cancel comment decide diff_states enlist_worker explain export_run
-    fire_schedule leave reassign reject run_document run_events run_progress run_state run_tree
-    schedule_document set_labels start start_many state_at timeline trigger_schedule watch_run
+    advance approval_document approve beat cancel claim_deliveries comment create_schedule decide
+    delete_schedule diff_states enlist_worker explain export_run fire_schedule leave pause_schedule
+    reassign record_delivery reject resume_schedule run_document run_events run_progress run_state
+    run_tree schedule_document set_labels start start_many state_at tend_deliveries timeline
+    trigger_schedule watch_run
 """
 WITHOUT_RUNS = """
-    api_principal bucket_count bucket_of clock_now create_graph create_key create_schedule delete_schedule
-    due_schedules explain_graph fail_schedule find_graph maintain new_run_id pause_schedule register_tools
-    resume_schedule retention revoke_key set_clock set_retention uuid7 validate_graph
+    api_principal bucket_count bucket_of clock_now create_graph create_hook create_key delete_graph
+    delete_hook due_schedules explain_graph fail_schedule find_graph maintain new_hook_secret new_run_id
+    pause_hook register_tools resume_hook retention revoke_key rotate_hook_secret set_clock set_retention
+    test_hook update_hook uuid7 validate_graph
 """
 
 

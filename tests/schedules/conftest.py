@@ -48,7 +48,7 @@ class Place:
     ) -> bool:
         """Options are the parameters of create_schedule() without p_."""
         arguments: dict[str, Any] = {"p_name": name, "p_graph": graph, "p_cron": cron}
-        arguments |= {f"p_{n}": Jsonb(v) if n == "input" else v for n, v in options.items()}
+        arguments |= {f"p_{n}": Jsonb(v) if n in ("input", "labels") else v for n, v in options.items()}
         return bool(self.value(f"select pgorch.create_schedule({named(arguments)})", *arguments.values()))
 
     def look(self, most: int = 100) -> list[str]:

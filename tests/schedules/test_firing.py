@@ -289,12 +289,14 @@ def test_the_last_100_firings_are_kept(place: Place) -> None:
 # The input ----------------------------------------------------------------------------------------
 
 
-def test_the_input_can_name_the_time_that_was_due(place: Place) -> None:
+def test_a_run_knows_the_time_that_was_due_and_its_schedule(place: Place) -> None:
     place.it_is("2025-01-01 00:00")
-    place.create(input={"day": "${$.due}", "by": ["of ${$.name}"], "price": "$${"})
+    place.create(input={"day": "${$.due}", "by": ["of ${$.name}"], "price": "$${"}, labels={"team": "x"})
     place.day("2025-01-01 00:01", "2025-01-01 03:00")
     expected = {"day": "2025-01-01T02:00:00Z", "by": ["of nightly"], "price": "${"}
     assert place.runs()[0]["state"] == expected
+    labels = place.value("select r.labels from pgorch.runs r")
+    assert labels == {"team": "x", "schedule": "nightly"}
 
 
 def test_the_initiator_is_who_described_the_schedule_last(place: Place) -> None:

@@ -5,7 +5,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from tests.schedules.conftest import Place, at
+from tests.schedules.conftest import ASK, Place, at
 
 
 def refused(place: Place, query: str, *parameters: object) -> psycopg.Error:
@@ -177,6 +177,7 @@ def test_a_schedule_that_is_not_there_is_named_with_the_near_name(place: Place, 
         ({"input": []}, "OR006", "the input of a run is a JSON object"),
         ({"input": {"a": "${$.dew}"}}, "OR006", "found nothing"),
         ({"input": {"a": "${$.due"}}, "OR006", "without the } that ends it"),
+        ({"labels": {"a": 1}}, "OR006", "labels are at most 50 texts"),
         ({"priority": 2000}, "OR006", "priority 2000 is outside"),
         ({"queue": "!x"}, "OR006", "no name of a queue"),
         ({"overlap": "queue"}, "OR006", "no policy for runs that overlap"),
@@ -194,6 +195,40 @@ def test_what_is_wrong_with_a_description_is_told(
     assert caught.value.sqlstate == state
     assert caught.value.diag.message_hint
     assert place.rows("select from pgorch.schedules") == []
+
+
+def test_an_input_that_the_graph_does_not_take_is_refused(place: Place) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"day": {"type": "string", "format": "date-time"}},
+        "required": ["day"],
+    }
+    place.engine.graph({**ASK, "name": "strict", "input_schema": schema})
+    assert place.create(graph="strict", input={"day": "${$.due}"})
+    for input in ({}, {"day": "${$.name}"}):
+        with pytest.raises(psycopg.Error, match="the input does not fit strict") as caught:
+            place.create(graph="strict", input=input)
+        assert caught.value.sqlstate == "OR006"
+
+
+def test_every_verb_is_audited_with_what_was_and_what_is(place: Place) -> None:
+    place.create(actor="ada")
+    place.create(actor="ada")
+    place.create(actor="bob", priority=3)
+    place.value("select pgorch.pause_schedule('nightly', 'cy')")
+    place.value("select pgorch.pause_schedule('nightly', 'cy')")
+    place.value("select pgorch.resume_schedule('nightly', 'cy')")
+    run_id = place.value("select pgorch.trigger_schedule('nightly', p_actor => 'dan')")
+    place.value("select pgorch.delete_schedule('nightly', 'eve')")
+    noted = place.rows("select * from pgorch.audit order by id")
+    assert [(row["action"], row["actor"]) for row in noted] == [
+        ("create_schedule", "ada"), ("change_schedule", "bob"), ("pause_schedule", "cy"),
+        ("resume_schedule", "cy"), ("trigger_schedule", "dan"), ("delete_schedule", "eve"),
+    ]  # fmt: skip
+    assert (noted[1]["before"]["priority"], noted[1]["after"]["priority"]) == (0, 3)
+    assert (noted[2]["before"]["paused"], noted[2]["after"]["paused"]) == (False, True)
+    assert noted[4]["run_id"] == run_id
+    assert noted[5]["before"]["cron"] == "0 2 * * *"
 
 
 def test_the_document_and_the_view_say_everything(place: Place) -> None:
