@@ -12,13 +12,14 @@ Whether a graph makes sense is decided where it is stored: create_graph reports 
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Self
 
 import orjson
 
 from pgorch import strict_json
-from pgorch.errors import InvalidValue
+from pgorch.errors import ConfigError, InvalidValue
 from pgorch.tool.definition import MARK, Tool
 from pgorch.tool.options import Interval, checked_retry, interval_text, seconds_of
 
@@ -29,17 +30,30 @@ class Graph:
     """A graph under construction; `to_json()` is the definition that every door of pgorch takes.
 
     The first node is the start until `start()` names another. Every method takes further keys of the
-    language, or of an editor, by name: they are kept as they are.
+    language, or of an editor, by name: they are kept as they are. Where the language has an interval, seconds
+    and timedeltas are taken too, and `join=2` stands for {"at_least": 2}.
     """
 
     def __init__(
         self,
         name: str | None = None,
         *,
+        input_schema: Mapping[str, Any] | None = None,
+        reducers: Mapping[str, str] | None = None,
         retry: Mapping[str, Any] | None = None,
+        timeout: Interval | None = None,
+        output: Any = None,
         **keys: Any,
     ) -> None:
-        self._document: dict[str, Any] = _present(name=name, retry=checked_retry(retry, "the graph"), **keys)
+        self._document: dict[str, Any] = _present(
+            name=name,
+            input_schema=input_schema,
+            reducers=reducers,
+            retry=checked_retry(retry, "the graph"),
+            timeout=_interval(timeout, "timeout", "the graph"),
+            output=output,
+            **keys,
+        )
         self._document |= {"nodes": [], "edges": []}
 
     def task(
@@ -48,40 +62,79 @@ class Graph:
         function: Function,
         *,
         input: Mapping[str, Any] | None = None,
-        into: str | None = None,
-        retry: Mapping[str, Any] | None = None,
-        timeout: Interval | None = None,
-        queue: str | None = None,
+        compensate: Function | None = None,
         **keys: Any,
     ) -> str:
         """A node that runs a tool, given by name or as the function itself; its id is returned, for `edge`.
 
-        `input` is the template of its arguments (without it: the state, by name), `into` the state key of
-        its result.
+        `input` is the template of its arguments (without it: the state, by name), `compensate` the tool that
+        undoes it.
         """
-        what = f"the node {id}"
-        return self._node(
-            id,
-            function=function if isinstance(function, str) else _name_of(function),
-            input=input,
-            into=into,
-            retry=checked_retry(retry, what),
-            timeout=_interval(timeout, what),
-            queue=queue,
-            **keys,
-        )
+        undo = None if compensate is None else _name_of(compensate)
+        return self._node(id, function=_name_of(function), input=input, compensate=undo, **keys)
+
+    def sql(self, id: str, statement: str, *, input: Sequence[Any] | None = None, **keys: Any) -> str:
+        """A node that is one SQL statement; `input` is the list of its parameters $1, $2, ..."""
+        return self._node(id, sql=statement, input=input, **keys)
+
+    def map(self, id: str, function: Function, items: str | Sequence[Any], **keys: Any) -> str:
+        """A node that runs a tool for each item of a list: $item and $index are known in its `input`."""
+        return self._node(id, type="map", function=_name_of(function), items=items, **keys)
+
+    def child(self, id: str, graph: str, *, input: Mapping[str, Any] | None = None, **keys: Any) -> str:
+        """A node that runs another graph, named by name, name@version or id, and waits for its end."""
+        return self._node(id, type="graph", graph=graph, input=input, **keys)
+
+    def wait(
+        self,
+        id: str,
+        *,
+        duration: Interval | None = None,
+        until: str | datetime | None = None,
+        signal: str | None = None,
+        row: Mapping[str, Any] | None = None,
+        **keys: Any,
+    ) -> str:
+        """A node at which the run waits for one of: a duration, a time, a signal, a row of a table.
+
+        A time has its zone; `row` is {"table", "key", "key_column" (or the primary key), "condition"}.
+        """
+        if isinstance(until, datetime):
+            if until.tzinfo is None:
+                raise ConfigError(f"The time until which the node {id} waits has no zone.")
+            until = until.isoformat()
+        if not (isinstance(duration, str) and "${" in duration):
+            duration = _interval(duration, "duration", f"the node {id}")
+        return self._node(id, type="wait", **{"for": duration}, until=until, signal=signal, row=row, **keys)
 
     def approval(
         self,
         id: str,
         *,
         title: str | None = None,
-        show: Mapping[str, Any] | None = None,
-        into: str | None = None,
+        show: Any = None,
+        form: Mapping[str, Any] | None = None,
+        assignees: Sequence[str] | None = None,
+        remind: Mapping[str, Any] | None = None,
         **keys: Any,
     ) -> str:
-        """A node at which the run waits for a person; edges on "approved" and "rejected" lead on from it."""
-        return self._node(id, type="approval", title=title, show=show, into=into, **keys)
+        """A node at which the run waits for people; edges on "approved", "rejected" and "expired" lead on.
+
+        `form` is the JSON Schema of what they enter, `remind` {"after": interval, "to": [...]}.
+        """
+        if remind is not None and "after" in remind:
+            after = _interval(remind["after"], "remind", f"the node {id}")
+            remind = {**remind, "after": after}
+        return self._node(
+            id,
+            type="approval",
+            title=title,
+            show=show,
+            form=form,
+            assignees=assignees,
+            remind=remind,
+            **keys,
+        )
 
     def passing(self, id: str, **keys: Any) -> str:
         """A node that does nothing: a place for edges to meet or part."""
@@ -137,6 +190,14 @@ class Graph:
         return graph
 
     def _node(self, id: str, **keys: Any) -> str:
+        what = f"the node {id}"
+        for key in ("timeout", "heartbeat", "deadline"):
+            if key in keys:
+                keys[key] = _interval(keys[key], key, what)
+        if "retry" in keys:
+            keys["retry"] = checked_retry(keys["retry"], what)
+        if isinstance(keys.get("join"), int):
+            keys["join"] = {"at_least": keys["join"]}
         self._document["nodes"].append({"id": id, **_present(**keys)})
         self._document.setdefault("start_node", id)
         return id
@@ -150,22 +211,29 @@ class Graph:
 
 
 def _present(**keys: Any) -> dict[str, Any]:
-    return {
-        key: copy.deepcopy(dict(value)) if isinstance(value, Mapping) else copy.deepcopy(value)
-        for key, value in keys.items()
-        if value is not None
-    }
+    return {key: _own(value) for key, value in keys.items() if value is not None}
 
 
-def _name_of(function: Tool | Callable[..., Any]) -> str:
+def _own(value: Any) -> Any:
+    """A copy of JSON, with dicts and lists for what is like them."""
+    if isinstance(value, Mapping):
+        return {key: _own(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_own(part) for part in value]
+    return copy.deepcopy(value)
+
+
+def _name_of(function: Function) -> str:
+    if isinstance(function, str):
+        return function
     if isinstance(function, Tool):
         return function.name
     made = getattr(function, MARK, None)
     return made.name if isinstance(made, Tool) else Tool.of(function).name
 
 
-def _interval(interval: Interval | None, what: str) -> str | None:
+def _interval(interval: Interval | None, key: str, what: str) -> str | None:
     if interval is None:
         return None
-    seconds = seconds_of(interval, f"The timeout of {what}")
+    seconds = seconds_of(interval, f"The {key} of {what}")
     return interval if isinstance(interval, str) else interval_text(seconds)

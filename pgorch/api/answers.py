@@ -172,6 +172,7 @@ class RunSummary(BaseModel):
     priority: int
     queue: str | None
     idempotency_key: str | None
+    labels: dict[str, str] | None
     created_at: str
     finished_at: str | None
     error: Json | None
@@ -200,6 +201,74 @@ class Run(BaseModel):
     current_nodes: list[LiveStep]
     history: list[Event]
     approvals: list[OpenApproval]
+
+
+class StateChange(BaseModel):
+    """Without `before` the key was not there before, without `after` it is not there any more."""
+
+    key: str
+    before: Any = None
+    after: Any = None
+
+
+class Difference(BaseModel):
+    from_: int = Field(alias="from")
+    to: int
+    changes: list[StateChange]
+
+
+class ExplainedEdge(BaseModel):
+    ord: int = Field(description="Its place in the definition's list of edges, from 0.")
+    target: str
+    on_outcome: str
+    condition: str | None
+    limit: int | None
+    used: int | None = Field(description="How often it has been taken, if it has a limit.")
+    found: Json | None = Field(description="What the paths of its condition find, by path.")
+    holds: bool | None = Field(description="Null: it has no condition, or its condition is unknown.")
+    taken: bool
+    why: str
+
+
+class Explanation(BaseModel):
+    node: str
+    edges: list[ExplainedEdge] = Field(description="In the order in which they are tried.")
+
+
+class Happened(BaseModel):
+    seq: int | None = Field(description="Number in the run's history; null: live now.")
+    at: str
+    what: str
+    who: str | None
+    took_seconds: float | None
+
+
+class Timeline(BaseModel):
+    timeline: list[Happened]
+
+
+class Relative(BaseModel):
+    run_id: UUID
+    parent_run_id: UUID | None
+    depth: int = Field(description="0: the run that was asked for.")
+    graph: str
+    version: int
+    status: RunStatus
+    created_at: str
+    finished_at: str | None
+
+
+class RunTree(BaseModel):
+    runs: list[Relative]
+
+
+class Labelled(BaseModel):
+    run_id: UUID
+    labels: dict[str, str]
+
+
+class Retention(BaseModel):
+    keep_seconds: float | None = Field(description="For how long finished runs are kept; null: for ever.")
 
 
 class Tool(BaseModel):
@@ -317,6 +386,59 @@ class Schedule(ScheduleSummary):
     as_of: str
     firings: list[Firing] = Field(description="The last 20, newest first.")
     next_times: list[str] = Field(description="The next five due times, in its time zone, paused or not.")
+
+
+class Hook(BaseModel):
+    hook_id: UUID
+    name: str
+    url: str
+    kinds: list[str]
+    graph: str | None = Field(description="Only of runs of the graph with this name.")
+    allow_private: bool
+    status: Literal["active", "paused"]
+    paused_at: str | None
+    paused_because: str | None
+    created_at: str
+    created_by: str
+
+
+class HookList(BaseModel):
+    hooks: list[Hook]
+
+
+class DeletedHook(BaseModel):
+    hook_id: UUID
+
+
+class TestedHook(BaseModel):
+    delivery_id: UUID = Field(description="See the deliveries of the hook for what comes of it.")
+
+
+class DeliveryAttempt(BaseModel):
+    attempt: int
+    started_at: str
+    ended_at: str | None = Field(description="Null while it is under way, or if its worker died.")
+    http_status: int | None
+    problem: str | None
+    next_at: str | None = Field(description="When it was to be tried again.")
+
+
+class Delivery(BaseModel):
+    delivery_id: UUID = Field(description="The header webhook-id, the same at every attempt.")
+    kind: str
+    run_id: UUID | None
+    seq: int | None = Field(description="Number of the event in the history of its run.")
+    status: Literal["pending", "delivered", "dead"]
+    attempts: int
+    created_at: str
+    next_at: str | None
+    ended_at: str | None
+    log: list[DeliveryAttempt]
+
+
+class DeliveryPage(BaseModel):
+    deliveries: list[Delivery]
+    next_cursor: str | None
 
 
 class Health(BaseModel):

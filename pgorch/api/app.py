@@ -24,8 +24,13 @@ from pgorch.api.routes import ENDPOINTS
 from pgorch.api.services import Services
 from pgorch.database.connection import connection_parameters
 
-# Names of graphs may hold slashes.
-_PATTERNS = {"/v1/graphs/{graph}": "/v1/graphs/{graph:path}"}
+# Names of graphs and ids of nodes may hold slashes.
+_PATTERNS = {
+    "/v1/graphs/{graph}": "/v1/graphs/{graph:path}",
+    "/v1/graphs/{graph}/explain": "/v1/graphs/{graph:path}/explain",
+    "/v1/graphs/{graph}/mermaid": "/v1/graphs/{graph:path}/mermaid",
+    "/v1/runs/{run_id}/explain/{node}": "/v1/runs/{run_id}/explain/{node:path}",
+}
 
 
 def create_app(

@@ -5,11 +5,12 @@ from typing import Any, Final, LiteralString
 from uuid import UUID
 
 import orjson
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 from pgorch.api.access import Caller
 from pgorch.api.answers import ENDED
+from pgorch.database.run_filters import run_conditions
 
 Row = tuple[str, orjson.Fragment]
 
@@ -19,19 +20,18 @@ _RUNS: Final[LiteralString] = """
     select x.run_id::text, to_json(x) from generate_series(0, pgorch.bucket_count() - 1) b(bucket)
     cross join lateral (
         select r.run_id, r.graph_id, r.graph, r.version, r.status, r.live_steps, r.initiator, r.priority,
-               r.queue, r.idempotency_key, r.created_at, r.finished_at, r.error
+               r.queue, r.idempotency_key, r.labels, r.created_at, r.finished_at, r.error
         from pgorch.run_list r
         where r.bucket = b.bucket
           and r.run_id < coalesce(%(before)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
           and (%(statuses)s::text[] is null or r.status = any (%(statuses)s::pgorch.run_status[]))
           and (%(graphs)s::uuid[] is null or r.graph_id = any (%(graphs)s::uuid[]))
-          {and_unfinished}
+          {and_unfinished} {and_filters}
         order by r.run_id desc limit %(limit)s::int) x
     order by x.run_id desc limit %(limit)s::int
 """
-_ALL_RUNS: Final[LiteralString] = _RUNS.replace("{and_unfinished}", "")
 # Lets the small index of unfinished runs serve.
-_UNFINISHED_RUNS: Final[LiteralString] = _RUNS.replace("{and_unfinished}", "and r.finished_at is null")
+_UNFINISHED: Final = sql.SQL("and r.finished_at is null")
 
 _GRAPHS_NAMED: Final[LiteralString] = """
     select coalesce(array_agg(g.id), array[pgorch.find_graph(%(graph)s)])
@@ -47,6 +47,10 @@ _GRAPHS: Final[LiteralString] = """
 """
 _GRAPH: Final[LiteralString] = """
     select to_json(g) from pgorch.graph_list g where g.graph_id = pgorch.find_graph(%(graph)s)
+"""
+_GRAPH_OF_RUN: Final[LiteralString] = """
+    select to_json(g) from pgorch.runs r join pgorch.graph_list g on g.graph_id = r.graph_id
+    where r.bucket = pgorch.bucket_of(%(run_id)s) and r.id = %(run_id)s
 """
 _APPROVALS: Final[LiteralString] = """
     select x.approval_id::text, to_json(x) from (
@@ -118,16 +122,21 @@ async def runs(
     graph: str | None,
     before: UUID | None,
     limit: int,
+    states: Sequence[tuple[str, str]] = (),
+    labels: Sequence[tuple[str, str]] = (),
 ) -> list[Row]:
-    """Newest first. Raises NotFound if `graph` names none."""
+    """Newest first; `states` and `labels` as in run_conditions. Raises NotFound if `graph` names none."""
     graphs = None
     if graph is not None:
         row = await (await connection.execute(_GRAPHS_NAMED, {"graph": graph})).fetchone()
         graphs = row[0] if row else []
     unfinished = bool(statuses) and not ENDED.intersection(statuses)
+    query = sql.SQL(_RUNS).format(
+        and_unfinished=_UNFINISHED if unfinished else sql.SQL(""), and_filters=run_conditions(states, labels)
+    )
     return await _rows(
         connection,
-        _UNFINISHED_RUNS if unfinished else _ALL_RUNS,
+        query,
         {"statuses": list(statuses) or None, "graphs": graphs, "before": before, "limit": limit},
     )
 
@@ -142,6 +151,14 @@ async def graphs(
 async def graph(connection: AsyncConnection[TupleRow], graph: str) -> orjson.Fragment:
     """One version with its definition. Raises NotFound."""
     row = await (await connection.execute(_GRAPH, {"graph": graph})).fetchone()
+    assert row is not None
+    fragment: orjson.Fragment = row[0]
+    return fragment
+
+
+async def graph_of_run(connection: AsyncConnection[TupleRow], run_id: UUID) -> orjson.Fragment:
+    """The version that a run, which there is, is pinned to."""
+    row = await (await connection.execute(_GRAPH_OF_RUN, {"run_id": run_id})).fetchone()
     assert row is not None
     fragment: orjson.Fragment = row[0]
     return fragment
@@ -210,7 +227,7 @@ def fragments(rows: Sequence[Row]) -> list[orjson.Fragment]:
 
 
 async def _rows(
-    connection: AsyncConnection[TupleRow], query: LiteralString, parameters: dict[str, Any]
+    connection: AsyncConnection[TupleRow], query: LiteralString | sql.Composed, parameters: dict[str, Any]
 ) -> list[Row]:
     cursor = await connection.execute(query, parameters)
     return [(key, fragment) for key, fragment in await cursor.fetchall()]

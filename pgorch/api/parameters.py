@@ -20,13 +20,21 @@ LARGEST_PAGE: Final = 1000
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter as OpenAPI describes it. `place` is path, query or header."""
+    """A parameter as OpenAPI describes it. `place` is path, query or header.
+
+    A name that ends with <...> stands for every name that begins with what is before it.
+    """
 
     name: str
     place: str
     description: str
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
     repeatable: bool = False
+
+    @property
+    def prefix(self) -> str | None:
+        """What the names begin with, for which it stands; None: it stands for itself."""
+        return self.name.partition("<")[0] if self.name.endswith(">") else None
 
 
 RUN_ID: Final = Parameter("run_id", "path", "Id of a run.", {"type": "string", "format": "uuid"})
@@ -37,6 +45,12 @@ WAIT: Final = Parameter(
     {"type": "integer", "minimum": 0, "maximum": LONGEST_WAIT_SECONDS},
 )
 PREFER: Final = Parameter("Prefer", "header", "`wait=30` is the same as ?wait=30 (RFC 7240).")
+AT: Final = Parameter(
+    "at",
+    "query",
+    "As it was after this entry of the run's history; 0: before the first.",
+    {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
+)
 LIMIT: Final = Parameter(
     "limit",
     "query",
@@ -55,7 +69,10 @@ IDEMPOTENCY_KEY: Final = Parameter(
 def check_query(request: Request, known: Sequence[Parameter]) -> None:
     """Refuses query parameters that the endpoint does not have: a misspelt filter must not select all."""
     allowed = {parameter.name: parameter for parameter in known if parameter.place == "query"}
+    prefixes = tuple(parameter.prefix for parameter in allowed.values() if parameter.prefix)
     for name, value in request.query_params.multi_items():
+        if name.startswith(prefixes) and not {name, value} & {""} and "\0" not in name + value:
+            continue
         if name not in allowed:
             near = get_close_matches(name, allowed, n=1)
             hint = f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(allowed) or 'none'}."
@@ -77,6 +94,14 @@ def integer(request: Request, parameter: Parameter) -> int | None:
     if not re.fullmatch(r"[0-9]{1,10}", text) or not least <= int(text) <= most:
         raise _refused(parameter.name, f"it is an integer from {least} to {most}")
     return int(text)
+
+
+def fields(request: Request, parameter: Parameter) -> list[tuple[str, str]]:
+    """What is given for a parameter that stands for many: the rest of each name, and the value."""
+    assert parameter.prefix
+    length = len(parameter.prefix)
+    pairs = request.query_params.multi_items()
+    return [(name[length:], value) for name, value in pairs if name.startswith(parameter.prefix)]
 
 
 def page_size(request: Request) -> int:

@@ -1,6 +1,6 @@
 """What bodies of requests hold: checked with this, and described by it in OpenAPI."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -84,6 +84,33 @@ class CancelRequest(Body):
     reason: str | None = Field(None, max_length=10_000)
 
 
+class ExplainRequest(Body):
+    """A node, and how it is to have ended."""
+
+    node: str = Field(min_length=1)
+    state: Json = Field(default_factory=dict, description="The state, with what the node wrote.")
+    outcome: Literal["success", "approved", "rejected", "expired", "error"] = "success"
+    vars: Json = Field(
+        default_factory=dict,
+        description="What conditions read as $input, $nodes, $run, $error and $decision.",
+    )
+
+
+class RetentionRequest(Body):
+    """For how long finished runs are kept."""
+
+    keep: str | None = Field(max_length=100, description='An interval, as in "30 days"; null: for ever.')
+
+
+LABELS: Final[Json] = {
+    "type": "object",
+    "description": "All labels, by name; those that are not named are taken away.",
+    "maxProperties": 50,
+    "propertyNames": {"minLength": 1, "maxLength": 200},
+    "additionalProperties": {"type": "string", "maxLength": 1000},
+}
+
+
 class ScheduleRequest(Body):
     """Describes a schedule."""
 
@@ -110,3 +137,35 @@ class TriggerRequest(Body):
     """Starts a run of a schedule now."""
 
     overlap: Overlap | None = Field(None, description="Instead of the schedule's own policy.")
+
+
+class HookRequest(Body):
+    """Tells an address of events."""
+
+    name: str = Field(min_length=1, max_length=100)
+    url: str = Field(min_length=1, max_length=2000, description="https, or http with allow_private.")
+    kinds: list[str] = Field(
+        min_length=1, max_length=100, description="run_completed, approval_requested, ..."
+    )
+    secret: str = Field(
+        min_length=1,
+        max_length=200,
+        description="whsec_ and 24 to 64 bytes in base64. No answer shows it again.",
+    )
+    graph: str | None = Field(
+        None, min_length=1, max_length=200, description="Only of runs of the graph with this name."
+    )
+    allow_private: bool = Field(False, description="The address may be a private one, and plain http.")
+
+
+class HookChange(Body):
+    """Changes a hook. What is left out stays as it is."""
+
+    url: str | None = Field(None, min_length=1, max_length=2000)
+    kinds: list[str] | None = Field(None, min_length=1, max_length=100)
+
+
+class HookSecret(Body):
+    """Signs with this secret and the one before it; without a secret, with the newest alone."""
+
+    secret: str | None = Field(None, min_length=1, max_length=200)

@@ -7,10 +7,22 @@ graph says which tools run, with whose rights.
 
 from typing import Any, Final
 
-from pgorch.api import answers, approvals, events, graphs, health, inventory, requests, runs, schedules
+from pgorch.api import (
+    answers,
+    approvals,
+    events,
+    graphs,
+    health,
+    hooks,
+    inventory,
+    looking,
+    requests,
+    runs,
+    schedules,
+)
 from pgorch.api.access import Permission
 from pgorch.api.endpoint import Endpoint
-from pgorch.api.parameters import CURSOR, IDEMPOTENCY_KEY, LIMIT, PREFER, RUN_ID, WAIT
+from pgorch.api.parameters import AT, CURSOR, IDEMPOTENCY_KEY, LIMIT, PREFER, RUN_ID, WAIT
 
 _GRAPH_BODY: Final[dict[str, Any]] = {
     "type": "object",
@@ -49,6 +61,7 @@ _PUBLIC, _READ, _OPERATE = Permission.PUBLIC, Permission.READ, Permission.OPERAT
 _HANDLE_APPROVALS = Permission.HANDLE_APPROVALS
 _SEE_APPROVALS, _DECIDE, _ADMINISTER = Permission.SEE_APPROVALS, Permission.DECIDE, Permission.ADMINISTER
 _ANYTHING: Final[dict[str, Any]] = {"type": "object"}
+_TEXT: Final[dict[str, Any]] = {"type": "string"}
 _STARTS: Final = ("not-found", "idempotency-conflict")
 _DECIDES: Final = ("not-found", "wrong-state")
 _DECIDE_TEXT: Final = "Decide the open approval of a run; without a body it is approved"
@@ -70,11 +83,31 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint("POST", "/v1/runs", runs.start, "Start a run, or many", answers.Started, "runs", 201,
              body=requests.RunRequest, parameters=(IDEMPOTENCY_KEY,), problems=_STARTS, permission=_OPERATE),
     Endpoint("GET", "/v1/runs", runs.list_, "Runs, newest first", answers.RunPage, "runs",
-             parameters=(runs.STATUS, runs.GRAPH, LIMIT, CURSOR), problems=("not-found",), permission=_READ),
+             parameters=(runs.STATUS, runs.GRAPH, runs.STATE, runs.LABEL, LIMIT, CURSOR),
+             problems=("not-found",), permission=_READ),
     Endpoint("GET", "/v1/runs/{run_id}", runs.show, "Everything about a run", answers.Run, "runs",
              parameters=(RUN_ID, WAIT, PREFER), problems=("not-found",), permission=_READ),
-    Endpoint("GET", "/v1/runs/{run_id}/state", runs.show_state, "The state of a run", _ANYTHING, "runs",
-             parameters=(RUN_ID,), problems=("not-found",), permission=_READ),
+    Endpoint("GET", "/v1/runs/{run_id}/state", runs.show_state,
+             "The state of a run, now or at an entry of its history", _ANYTHING, "runs",
+             parameters=(RUN_ID, AT), problems=("not-found",), permission=_READ),
+    Endpoint("GET", "/v1/runs/{run_id}/diff", looking.diff, "What differs between two states of a run",
+             answers.Difference, "runs", parameters=(RUN_ID, looking.FROM, looking.TO),
+             problems=("not-found",), permission=_READ),
+    Endpoint("GET", "/v1/runs/{run_id}/explain/{node}", looking.explain,
+             "Every edge out of a node, and why it was taken or not", answers.Explanation, "runs",
+             parameters=(RUN_ID, looking.NODE, AT), problems=("not-found",), permission=_READ),
+    Endpoint("GET", "/v1/runs/{run_id}/timeline", looking.timeline, "What happened in a run, in words",
+             answers.Timeline, "runs", parameters=(RUN_ID,), problems=("not-found",), permission=_READ),
+    Endpoint("GET", "/v1/runs/{run_id}/tree", looking.tree, "A run and those that its steps started",
+             answers.RunTree, "runs", parameters=(RUN_ID,), problems=("not-found",), permission=_READ),
+    Endpoint("GET", "/v1/runs/{run_id}/export", looking.export, "A run as one document, complete",
+             _ANYTHING, "runs", parameters=(RUN_ID,), problems=("not-found",), permission=_READ),
+    Endpoint("GET", "/v1/runs/{run_id}/mermaid", looking.draw_run,
+             "A picture of a run: its graph, and how far it is", _TEXT, "runs", parameters=(RUN_ID,),
+             problems=("not-found",), media_types=(looking.MERMAID,), permission=_READ),
+    Endpoint("PUT", "/v1/runs/{run_id}/labels", looking.set_labels, "Set the labels of a run",
+             answers.Labelled, "runs", body=requests.LABELS, parameters=(RUN_ID,), problems=("not-found",),
+             permission=_OPERATE),
     Endpoint("GET", "/v1/runs/{run_id}/events", events.stream, "The events of a run, as they happen",
              answers.Event, "runs", parameters=(RUN_ID, events.AFTER, events.LAST_EVENT_ID),
              problems=("not-found",), media_types=("text/event-stream", "application/x-ndjson"),
@@ -107,6 +140,13 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
              answers.Validation, "graphs", body=_GRAPH_BODY, permission=_READ),
     Endpoint("GET", "/v1/graphs", graphs.list_, "Versions of graphs, newest first", answers.GraphPage,
              "graphs", parameters=(graphs.NAME, LIMIT, CURSOR), permission=_READ),
+    Endpoint("GET", "/v1/graphs/{graph}/mermaid", looking.draw_graph, "A picture of a graph", _TEXT, "graphs",
+             parameters=(graphs.GRAPH,), problems=("not-found",), media_types=(looking.MERMAID,),
+             permission=_READ),
+    Endpoint("POST", "/v1/graphs/{graph}/explain", looking.explain_graph,
+             "Every edge out of a node, and why it would be taken or not", answers.Explanation, "graphs",
+             body=requests.ExplainRequest, parameters=(graphs.GRAPH,), problems=("not-found",),
+             permission=_READ),
     Endpoint("GET", "/v1/graphs/{graph}", graphs.show, "A version of a graph", answers.Graph, "graphs",
              parameters=(graphs.GRAPH,), problems=("not-found",), permission=_READ),
     Endpoint("GET", "/v1/tools", inventory.all_tools, "All tools ever registered", answers.ToolList, "tools",
@@ -115,6 +155,10 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
              permission=_READ),
     Endpoint("GET", "/v1/queues", inventory.queues, "How much waits to be claimed", answers.QueueList,
              "queues", permission=_READ),
+    Endpoint("GET", "/v1/retention", looking.retention, "How long finished runs are kept", answers.Retention,
+             "settings", permission=_READ),
+    Endpoint("PUT", "/v1/retention", looking.set_retention, "Say how long finished runs are kept",
+             answers.Retention, "settings", body=requests.RetentionRequest, permission=_ADMINISTER),
     Endpoint("GET", "/v1/schedules", schedules.list_, "Schedules, by name", answers.SchedulePage, "schedules",
              parameters=(LIMIT, CURSOR),
              permission=_READ),
@@ -138,6 +182,30 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
              answers.TriggeredSchedule, "schedules", 201, body=requests.TriggerRequest, body_required=False,
              parameters=(schedules.NAME, IDEMPOTENCY_KEY), problems=(*_STARTS, "wrong-state"),
              permission=_OPERATE),
+    Endpoint("GET", "/v1/hooks", hooks.list_, "Addresses that are told of events", answers.HookList, "hooks",
+             permission=_ADMINISTER),
+    Endpoint("POST", "/v1/hooks", hooks.create, "Tell an address of events", answers.Hook, "hooks", 201,
+             body=requests.HookRequest, problems=("wrong-state",), permission=_ADMINISTER),
+    Endpoint("GET", "/v1/hooks/{hook}", hooks.show, "A hook", answers.Hook, "hooks",
+             parameters=(hooks.HOOK,), problems=("not-found",), permission=_ADMINISTER),
+    Endpoint("PATCH", "/v1/hooks/{hook}", hooks.update, "Change a hook", answers.Hook, "hooks",
+             body=requests.HookChange, parameters=(hooks.HOOK,), problems=("not-found",),
+             permission=_ADMINISTER),
+    Endpoint("DELETE", "/v1/hooks/{hook}", hooks.delete, "End a hook", answers.DeletedHook, "hooks",
+             parameters=(hooks.HOOK,), problems=("not-found",), permission=_ADMINISTER),
+    Endpoint("POST", "/v1/hooks/{hook}/secret", hooks.rotate, "Sign with a new secret, too, or end the old",
+             answers.Hook, "hooks", body=requests.HookSecret, body_required=False, parameters=(hooks.HOOK,),
+             problems=("not-found",), permission=_ADMINISTER),
+    Endpoint("POST", "/v1/hooks/{hook}/pause", hooks.pause, "Send nothing for now", answers.Hook, "hooks",
+             parameters=(hooks.HOOK,), problems=("not-found",), permission=_ADMINISTER),
+    Endpoint("POST", "/v1/hooks/{hook}/resume", hooks.resume, "Send again", answers.Hook, "hooks",
+             parameters=(hooks.HOOK,), problems=("not-found",), permission=_ADMINISTER),
+    Endpoint("POST", "/v1/hooks/{hook}/test", hooks.test, "Send a message of the type test",
+             answers.TestedHook, "hooks", 202, parameters=(hooks.HOOK,), problems=_DECIDES,
+             permission=_ADMINISTER),
+    Endpoint("GET", "/v1/hooks/{hook}/deliveries", hooks.deliveries, "Its deliveries, newest first",
+             answers.DeliveryPage, "hooks", parameters=(hooks.HOOK, hooks.STATUS, LIMIT, CURSOR),
+             problems=("not-found",), permission=_ADMINISTER),
     # The process.
     Endpoint("GET", "/livez", health.live, "Does this process answer?", answers.Health, "process",
              needs_database=False, permission=_PUBLIC),

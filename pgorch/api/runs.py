@@ -11,11 +11,14 @@ from pgorch.api.access import caller_of
 from pgorch.api.answers import ENDED, STATUSES
 from pgorch.api.bodies import loaded, parsed, read_body, read_json, too_large
 from pgorch.api.parameters import (
+    AT,
     Parameter,
     choices,
     cursor_id,
+    fields,
     idempotency_key,
     identifier,
+    integer,
     page_size,
     seconds_to_wait,
 )
@@ -35,6 +38,15 @@ STATUS: Final = Parameter(
 )
 GRAPH: Final = Parameter(
     "graph", "query", "Only runs of this graph: id, name (all versions) or name@version."
+)
+STATE: Final = Parameter(
+    "state.<path>",
+    "query",
+    "Only runs whose state has this value, as text, at a path: state.customer.id=42.",
+    repeatable=True,
+)
+LABEL: Final = Parameter(
+    "label.<name>", "query", "Only runs with this label: label.team=billing.", repeatable=True
 )
 _AT_REST: Final = ENDED | {"awaiting_approval"}
 
@@ -77,8 +89,9 @@ async def show(services: Services, request: Request) -> Any:
 
 async def show_state(services: Services, request: Request) -> Any:
     run_id = identifier(request, "run_id", "run")
+    at = integer(request, AT)
     async with services.queries() as queries:
-        return await queries.run_state(run_id)
+        return await queries.run_state(run_id) if at is None else await queries.state_at(run_id, at)
 
 
 async def list_(services: Services, request: Request) -> Any:
@@ -90,6 +103,8 @@ async def list_(services: Services, request: Request) -> Any:
             graph=request.query_params.get("graph"),
             before=cursor_id(request),
             limit=limit + 1,
+            states=fields(request, STATE),
+            labels=fields(request, LABEL),
         )
     return listing.page("runs", rows, limit)
 

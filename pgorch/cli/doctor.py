@@ -10,6 +10,7 @@ import typer
 from pgorch.cli.failures import FAILED
 from pgorch.cli.options import Dsn, Output, required_dsn, wants_json
 from pgorch.cli.output import print_json
+from pgorch.cli.retention import kept
 from pgorch.cli.session import Session, session
 from pgorch.errors import PgorchError
 
@@ -55,7 +56,7 @@ def _findings(db: Session, dsn: str) -> Iterator[Finding]:
     schema = _schema(db)
     yield schema
     if schema.level == "ok":
-        checks: list[Callable[[Session], Finding]] = [_workers, _stuck]
+        checks: list[Callable[[Session], Finding]] = [_workers, _stuck, _retention]
         for check in checks:
             yield check(db)
 
@@ -182,3 +183,7 @@ def _stuck(db: Session) -> Finding:
             "select * from pgorch.stuck_runs",
         )
     return Finding("stuck runs", "ok", "none")
+
+
+def _retention(db: Session) -> Finding:
+    return Finding("retention", "ok", f"{kept(db)}; pgorch retention set changes it")

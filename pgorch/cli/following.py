@@ -19,9 +19,16 @@ class RunTimeout(Exception):
 
 
 def follow(
-    db: Session, run_id: UUID, *, timeout: float | None, on_event: Callable[[dict[str, Any]], None]
+    db: Session,
+    run_id: UUID,
+    *,
+    timeout: float | None,
+    on_event: Callable[[dict[str, Any]], None],
+    on_change: Callable[[str], None] = lambda status: None,
 ) -> str:
     """Call `on_event` for each entry of the run's history until it has ended; returns its last status.
+
+    `on_change` is called with the status after the entries that came together.
 
     Raises RunTimeout after `timeout` seconds, NotFound.
     """
@@ -29,6 +36,7 @@ def follow(
     db.connection.execute("listen pgorch_runs")
     after = 0
     try:
+        seen: tuple[str, int] | None = None
         for status, last in _changes(db, run_id, deadline):
             while after < last:
                 rows = db.rows("select * from pgorch.run_events(%s::uuid, %s::int, 1000)", [run_id, after])
@@ -37,6 +45,9 @@ def follow(
                     after = row["seq"]
                 if not rows:
                     break
+            if seen != (status, last):
+                on_change(status)
+                seen = status, last
             if status in ENDED:
                 return status
     finally:

@@ -1,4 +1,4 @@
-"""`pgorch graphs`: list, show, create and validate."""
+"""`pgorch graphs`: list, show, create, validate, explain and diff."""
 
 from typing import Annotated, Any
 
@@ -7,10 +7,13 @@ from psycopg.types.json import Jsonb
 
 from pgorch import strict_json
 from pgorch.cli.failures import FAILED
-from pgorch.cli.options import Dsn, Output, text_of, wants_json
+from pgorch.cli.looking import EDGE_COLUMNS
+from pgorch.cli.options import Dsn, Output, json_value, text_of, wants_json
 from pgorch.cli.output import print_fields, print_json, print_rows, to_json
+from pgorch.cli.pictures import Shape, Shown, drawn_graph
 from pgorch.cli.positions import position_of
 from pgorch.cli.session import Session, session
+from pgorch.drawing import described, differences
 
 app = typer.Typer(help="Graphs and their versions.", no_args_is_help=True)
 
@@ -43,11 +46,14 @@ def list_graphs(
 
 
 @app.command("show")
-def show_graph(graph: Name, dsn: Dsn = None, output: Output = None) -> None:
-    """Show a graph with its definition."""
+def show_graph(graph: Name, shape: Shown = None, dsn: Dsn = None, output: Output = None) -> None:
+    """Show a graph with its definition, or a picture of it."""
     with session(dsn) as db:
         row = db.row("select * from pgorch.graph_list where graph_id = pgorch.find_graph(%s)", [graph])
-    if wants_json(output):
+    if shape in (Shape.text, Shape.mermaid):
+        typer.echo(drawn_graph(row, shape))
+        return
+    if wants_json(output) or shape is Shape.json:
         print_json(row)
         return
     print_fields(row, ["name", "version", "graph_id", "created_at", "created_by"])
@@ -80,6 +86,62 @@ def validate_graph(file: File, dsn: Dsn = None, output: Output = None) -> None:
         typer.echo(f"{name} is valid.")
     if errors:
         raise typer.Exit(FAILED)
+
+
+@app.command("explain")
+def explain_graph(
+    graph: Name,
+    node: Annotated[str, typer.Argument(help="A node of the graph.")],
+    state: Annotated[str, typer.Option("--state", help="The state, as JSON, @file or @-.")] = "{}",
+    outcome: Annotated[
+        str, typer.Option("--outcome", help="How the node ends: success, rejected, expired or error.")
+    ] = "success",
+    variables: Annotated[
+        str, typer.Option("--vars", help='What $input and so on are: {"input": {...}}, @file or @-.')
+    ] = "{}",
+    dsn: Dsn = None,
+    output: Output = None,
+) -> None:
+    """Show which edges would be taken if a node ended with this state, and why."""
+    with session(dsn) as db:
+        rows = db.rows(
+            "select * from pgorch.explain_graph(%s, %s, %s, %s, %s)",
+            [
+                graph,
+                node,
+                Jsonb(json_value(state, what="The state")),
+                outcome,
+                Jsonb(json_value(variables, what="The variables")),
+            ],
+        )
+    print_rows(rows, EDGE_COLUMNS, as_json=wants_json(output), empty="No edge leads on from this node.")
+
+
+@app.command("diff")
+def diff_graphs(
+    one: Annotated[str, typer.Argument(help="A graph's name, name@version or id, or a .json file.")],
+    other: Annotated[str, typer.Argument(help="Another version, graph or file.")],
+    dsn: Dsn = None,
+    output: Output = None,
+) -> None:
+    """Show what differs between two graphs or versions. Exit code 1 if anything does."""
+    with session(dsn) as db:
+        changes = differences(_definition(db, one), _definition(db, other))
+    if wants_json(output):
+        print_json([change._asdict() for change in changes])
+    else:
+        typer.echo("\n".join(described(change) for change in changes) or "They are the same.")
+    if changes:
+        raise typer.Exit(FAILED)
+
+
+def _definition(db: Session, graph: str) -> Any:
+    """The definition of a graph, or the one in a file."""
+    if graph == "-" or graph.endswith(".json"):
+        return read_graph(graph)[0]
+    return db.value(
+        "select definition from pgorch.graph_list where graph_id = pgorch.find_graph(%s)", [graph]
+    )
 
 
 def read_graph(file: str) -> tuple[Any, str, str]:

@@ -13,9 +13,11 @@ from pgorch.cli import (
     dev,
     doctor,
     graphs,
+    hooks,
     keys,
     lists,
     migrate,
+    retention,
     run,
     runs,
     schedules,
@@ -64,7 +66,9 @@ app.add_typer(schedules.app, name="schedules")
 app.add_typer(lists.workers, name="workers")
 app.add_typer(lists.tools, name="tools")
 app.add_typer(lists.queues, name="queues")
+app.add_typer(retention.app, name="retention")
 app.add_typer(keys.app, name="keys")
+app.add_typer(hooks.app, name="hooks")
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench)
 

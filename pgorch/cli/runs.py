@@ -1,15 +1,24 @@
-"""`pgorch runs`: list, show, state, events, watch and cancel."""
+"""`pgorch runs`: list, show, events, watch and cancel; and what looks at one run more closely."""
 
+import sys
 from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
 import typer
+from psycopg import sql
+from rich.console import Console
 
+from pgorch.cli import looking
 from pgorch.cli.following import RunTimeout, described, exit_code_of, follow, timed_out
+from pgorch.cli.looking import RunId as RunId
+from pgorch.cli.looking import pair_of
 from pgorch.cli.options import Dsn, Output, Timeout, wants_json
 from pgorch.cli.output import print_fields, print_json, print_rows, print_table, to_json
+from pgorch.cli.pictures import Shape, Shown, drawn_run
 from pgorch.cli.session import session
+from pgorch.cli.watching import watch_live
+from pgorch.database.run_filters import run_conditions
 
 
 class Status(StrEnum):
@@ -23,8 +32,7 @@ class Status(StrEnum):
 
 
 app = typer.Typer(help="Runs of graphs.", no_args_is_help=True)
-
-RunId = Annotated[UUID, typer.Argument(help="The run's id.", metavar="RUN")]
+app.add_typer(looking.app)
 
 
 @app.command("list")
@@ -33,24 +41,37 @@ def list_runs(
         list[Status] | None, typer.Option("--status", help="Only this status; may be repeated.")
     ] = None,
     graph: Annotated[str | None, typer.Option("--graph", help="Only runs of this graph (its name).")] = None,
+    state: Annotated[
+        list[str] | None, typer.Option("--state", help="Only with this in the state: customer.id=42.")
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option("--label", help="Only with this label: team=billing.")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", help="At most so many.", min=1, max=10_000)] = 50,
     before: Annotated[UUID | None, typer.Option("--before", help="Only runs older than this one.")] = None,
     dsn: Dsn = None,
     output: Output = None,
 ) -> None:
     """List runs, the newest first."""
+    conditions = run_conditions(
+        [pair_of(text, what="a field of the state and its value") for text in state or []],
+        [pair_of(text, what="a label") for text in label or []],
+    )
     with session(dsn) as db:
-        rows = db.rows(
+        query = sql.SQL(
             "select l.* from generate_series(0, pgorch.bucket_count() - 1) b(bucket)"
             " cross join lateral ("
             "   select r.run_id, r.graph, r.version, r.status, r.live_steps, r.initiator, r.priority,"
-            "          r.queue, r.idempotency_key, r.created_at, r.finished_at, r.error"
+            "          r.queue, r.idempotency_key, r.labels, r.created_at, r.finished_at, r.error"
             "   from pgorch.run_list r where r.bucket = b.bucket"
             "     and (%(status)s::text[] is null or r.status = any (%(status)s::pgorch.run_status[]))"
             "     and (%(graph)s::text is null or r.graph = %(graph)s::text)"
-            "     and (%(before)s::uuid is null or r.run_id < %(before)s::uuid)"
+            "     and (%(before)s::uuid is null or r.run_id < %(before)s::uuid) {}"
             "   order by r.run_id desc limit %(limit)s) l"
-            " order by l.run_id desc limit %(limit)s",
+            " order by l.run_id desc limit %(limit)s"
+        ).format(conditions)
+        rows = db.rows(
+            query,
             {
                 "status": status and [s.value for s in status],
                 "graph": graph,
@@ -67,11 +88,14 @@ def list_runs(
 
 
 @app.command("show")
-def show_run(run_id: RunId, dsn: Dsn = None, output: Output = None) -> None:
-    """Show a run: status, state, live steps, history, open approvals."""
+def show_run(run_id: RunId, shape: Shown = None, dsn: Dsn = None, output: Output = None) -> None:
+    """Show a run: status, state, live steps, history, open approvals; or a picture of how far it is."""
     with session(dsn) as db:
+        if shape in (Shape.text, Shape.mermaid):
+            typer.echo(drawn_run(db, run_id, shape))
+            return
         document = db.value("select pgorch.run_document(%s::uuid)", [run_id])
-    if wants_json(output):
+    if wants_json(output) or shape is Shape.json:
         print_json(document)
         return
     print_fields(
@@ -88,13 +112,6 @@ def show_run(run_id: RunId, dsn: Dsn = None, output: Output = None) -> None:
     for approval in document["approvals"]:
         question = approval["title"] or approval["node"]
         typer.echo(f"\nwaits for a decision ({question}): pgorch approvals approve {run_id}")
-
-
-@app.command("state")
-def run_state(run_id: RunId, dsn: Dsn = None) -> None:
-    """Print the state of a run, as JSON."""
-    with session(dsn) as db:
-        typer.echo(to_json(db.value("select pgorch.run_state(%s::uuid)", [run_id])))
 
 
 @app.command("events")
@@ -119,7 +136,7 @@ def run_events(
 
 @app.command("watch")
 def watch_run(run_id: RunId, timeout: Timeout = None, dsn: Dsn = None, output: Output = None) -> None:
-    """Show the events of a run as they come, until it ends. JSON: one event in each line."""
+    """Show a run until it ends: in a terminal a picture of it, else its events, one in each line."""
     as_json = wants_json(output)
 
     def on_event(event: dict[str, Any]) -> None:
@@ -127,7 +144,10 @@ def watch_run(run_id: RunId, timeout: Timeout = None, dsn: Dsn = None, output: O
 
     with session(dsn) as db:
         try:
-            status = follow(db, run_id, timeout=timeout, on_event=on_event)
+            if as_json or not sys.stdout.isatty():
+                status = follow(db, run_id, timeout=timeout, on_event=on_event)
+            else:
+                status = watch_live(db, run_id, timeout=timeout, console=Console(highlight=False))
         except RunTimeout:
             timed_out(run_id, timeout)
     raise typer.Exit(exit_code_of(status))

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, LiteralString
 
-from psycopg import Connection
+from psycopg import Connection, sql
 from psycopg.rows import dict_row
 
 from pgorch.cli.options import required_dsn
@@ -17,7 +17,7 @@ class Session:
         self.connection = connection
 
     def rows(
-        self, query: LiteralString, parameters: Sequence[Any] | Mapping[str, Any] = ()
+        self, query: LiteralString | sql.Composed, parameters: Sequence[Any] | Mapping[str, Any] = ()
     ) -> list[dict[str, Any]]:
         from pgorch.database.translation import translated
 

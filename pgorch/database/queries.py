@@ -16,7 +16,8 @@ from psycopg import AsyncConnection, Connection
 from psycopg.rows import BaseRowFactory, class_row, scalar_row
 
 from pgorch.database import statements
-from pgorch.database.rows import ApiPrincipal, CreatedGraph, Event, WatchedRun
+from pgorch.database.looking import Looking, SyncLooking
+from pgorch.database.rows import ApiPrincipal, CreatedGraph, DeletedGraph, Event, WatchedRun
 from pgorch.database.schedule_queries import ScheduleQueries, SyncScheduleQueries
 from pgorch.database.translation import translated
 from pgorch.strict_json import MAX_INPUT_BYTES, dumps
@@ -29,7 +30,7 @@ _IDS: BaseRowFactory[list[UUID]] = scalar_row
 _TEXT: BaseRowFactory[str] = scalar_row
 
 
-class Queries(ScheduleQueries):
+class Queries(Looking, ScheduleQueries):
     """The SQL functions on an async connection."""
 
     def __init__(self, connection: AsyncConnection[Any]) -> None:
@@ -44,6 +45,11 @@ class Queries(ScheduleQueries):
         """Raises InvalidGraph with all errors."""
         parameters = {"definition": _definition(definition), "actor": actor}
         return await self._one(class_row(CreatedGraph), statements.CREATE_GRAPH, parameters)
+
+    async def delete_graph(self, graph: str, *, actor: str | None = None) -> DeletedGraph:
+        """Raises NotFound, WrongState."""
+        parameters = {"graph": graph, "actor": actor}
+        return await self._one(class_row(DeletedGraph), statements.DELETE_GRAPH, parameters)
 
     async def find_graph(self, graph: str) -> UUID:
         """Raises NotFound."""
@@ -149,6 +155,69 @@ class Queries(ScheduleQueries):
         rows = await self._all(class_row(ApiPrincipal), statements.API_PRINCIPAL, {"id": id, "hash": hash})
         return rows[0] if rows else None
 
+    async def create_hook(
+        self,
+        name: str,
+        url: str,
+        kinds: Sequence[str],
+        secret: str,
+        *,
+        graph: str | None = None,
+        allow_private: bool = False,
+        actor: str | None = None,
+    ) -> UUID:
+        """Raises InvalidValue, WrongState."""
+        parameters = {
+            "name": name,
+            "url": url,
+            "kinds": list(kinds),
+            "secret": secret,
+            "graph": graph,
+            "allow_private": allow_private,
+            "actor": actor,
+        }
+        return await self._one(_ID, statements.CREATE_HOOK, parameters)
+
+    async def update_hook(
+        self,
+        hook: str,
+        *,
+        url: str | None = None,
+        kinds: Sequence[str] | None = None,
+        actor: str | None = None,
+    ) -> UUID:
+        """Raises NotFound, InvalidValue."""
+        parameters = {
+            "hook": hook,
+            "url": url,
+            "kinds": None if kinds is None else list(kinds),
+            "actor": actor,
+        }
+        return await self._one(_ID, statements.UPDATE_HOOK, parameters)
+
+    async def rotate_hook_secret(
+        self, hook: str, *, secret: str | None = None, actor: str | None = None
+    ) -> UUID:
+        """Raises NotFound, InvalidValue."""
+        parameters = {"hook": hook, "secret": secret, "actor": actor}
+        return await self._one(_ID, statements.ROTATE_HOOK_SECRET, parameters)
+
+    async def pause_hook(self, hook: str, *, actor: str | None = None) -> UUID:
+        """Raises NotFound."""
+        return await self._one(_ID, statements.PAUSE_HOOK, {"hook": hook, "actor": actor})
+
+    async def resume_hook(self, hook: str, *, actor: str | None = None) -> UUID:
+        """Raises NotFound."""
+        return await self._one(_ID, statements.RESUME_HOOK, {"hook": hook, "actor": actor})
+
+    async def delete_hook(self, hook: str, *, actor: str | None = None) -> UUID:
+        """Raises NotFound."""
+        return await self._one(_ID, statements.DELETE_HOOK, {"hook": hook, "actor": actor})
+
+    async def test_hook(self, hook: str, *, actor: str | None = None) -> UUID:
+        """The id of the delivery. Raises NotFound, WrongState."""
+        return await self._one(_ID, statements.TEST_HOOK, {"hook": hook, "actor": actor})
+
     async def _one(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters) -> Row:
         (only,) = await self._all(row, statement, parameters)
         return only
@@ -162,7 +231,7 @@ class Queries(ScheduleQueries):
                 return await cursor.fetchall()
 
 
-class SyncQueries(SyncScheduleQueries):
+class SyncQueries(SyncLooking, SyncScheduleQueries):
     """The SQL functions on a sync connection: the methods of `Queries`, one by one."""
 
     def __init__(self, connection: Connection[Any]) -> None:
@@ -177,6 +246,11 @@ class SyncQueries(SyncScheduleQueries):
         """Raises InvalidGraph with all errors."""
         parameters = {"definition": _definition(definition), "actor": actor}
         return self._one(class_row(CreatedGraph), statements.CREATE_GRAPH, parameters)
+
+    def delete_graph(self, graph: str, *, actor: str | None = None) -> DeletedGraph:
+        """Raises NotFound, WrongState."""
+        parameters = {"graph": graph, "actor": actor}
+        return self._one(class_row(DeletedGraph), statements.DELETE_GRAPH, parameters)
 
     def find_graph(self, graph: str) -> UUID:
         """Raises NotFound."""
@@ -281,6 +355,67 @@ class SyncQueries(SyncScheduleQueries):
         """Whose key has this id and this SHA-256 of its secret; None if there is none that works."""
         rows = self._all(class_row(ApiPrincipal), statements.API_PRINCIPAL, {"id": id, "hash": hash})
         return rows[0] if rows else None
+
+    def create_hook(
+        self,
+        name: str,
+        url: str,
+        kinds: Sequence[str],
+        secret: str,
+        *,
+        graph: str | None = None,
+        allow_private: bool = False,
+        actor: str | None = None,
+    ) -> UUID:
+        """Raises InvalidValue, WrongState."""
+        parameters = {
+            "name": name,
+            "url": url,
+            "kinds": list(kinds),
+            "secret": secret,
+            "graph": graph,
+            "allow_private": allow_private,
+            "actor": actor,
+        }
+        return self._one(_ID, statements.CREATE_HOOK, parameters)
+
+    def update_hook(
+        self,
+        hook: str,
+        *,
+        url: str | None = None,
+        kinds: Sequence[str] | None = None,
+        actor: str | None = None,
+    ) -> UUID:
+        """Raises NotFound, InvalidValue."""
+        parameters = {
+            "hook": hook,
+            "url": url,
+            "kinds": None if kinds is None else list(kinds),
+            "actor": actor,
+        }
+        return self._one(_ID, statements.UPDATE_HOOK, parameters)
+
+    def rotate_hook_secret(self, hook: str, *, secret: str | None = None, actor: str | None = None) -> UUID:
+        """Raises NotFound, InvalidValue."""
+        parameters = {"hook": hook, "secret": secret, "actor": actor}
+        return self._one(_ID, statements.ROTATE_HOOK_SECRET, parameters)
+
+    def pause_hook(self, hook: str, *, actor: str | None = None) -> UUID:
+        """Raises NotFound."""
+        return self._one(_ID, statements.PAUSE_HOOK, {"hook": hook, "actor": actor})
+
+    def resume_hook(self, hook: str, *, actor: str | None = None) -> UUID:
+        """Raises NotFound."""
+        return self._one(_ID, statements.RESUME_HOOK, {"hook": hook, "actor": actor})
+
+    def delete_hook(self, hook: str, *, actor: str | None = None) -> UUID:
+        """Raises NotFound."""
+        return self._one(_ID, statements.DELETE_HOOK, {"hook": hook, "actor": actor})
+
+    def test_hook(self, hook: str, *, actor: str | None = None) -> UUID:
+        """The id of the delivery. Raises NotFound, WrongState."""
+        return self._one(_ID, statements.TEST_HOOK, {"hook": hook, "actor": actor})
 
     def _one(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters) -> Row:
         (only,) = self._all(row, statement, parameters)

@@ -13,6 +13,15 @@ class CreatedGraph(NamedTuple):
     created: bool
 
 
+class DeletedGraph(NamedTuple):
+    """A version of a graph that is gone. `watched`: tables whose trigger only their owner can drop."""
+
+    graph_id: UUID
+    name: str
+    version: int
+    watched: list[str]
+
+
 class WatchedRun(NamedTuple):
     """How far a run is: its status, and the number of its last event."""
 

@@ -14,6 +14,11 @@ select g.graph_id, g.name, g.version, g.created
 from pgorch.create_graph(p_definition => %(definition)s::jsonb, p_actor => %(actor)s::text) g
 """
 
+DELETE_GRAPH: Final[LiteralString] = """
+select g.graph_id, g.name, g.version, g.watched
+from pgorch.delete_graph(p_graph => %(graph)s::text, p_actor => %(actor)s::text) g
+"""
+
 FIND_GRAPH: Final[LiteralString] = "select pgorch.find_graph(p_graph => %(graph)s::text)"
 
 REGISTER_TOOLS: Final[LiteralString] = "select pgorch.register_tools(p_tools => %(tools)s::jsonb)"
@@ -104,3 +109,37 @@ API_PRINCIPAL: Final[LiteralString] = """
 select p.principal, p.roles, p.expires_in
 from pgorch.api_principal(p_id => %(id)s::text, p_hash => %(hash)s::bytea) p
 """
+
+CREATE_HOOK: Final[LiteralString] = """
+select pgorch.create_hook(
+    p_name => %(name)s::text, p_url => %(url)s::text, p_kinds => %(kinds)s::text[],
+    p_secret => %(secret)s::text, p_graph => %(graph)s::text,
+    p_allow_private => %(allow_private)s::boolean, p_actor => %(actor)s::text)
+"""
+
+UPDATE_HOOK: Final[LiteralString] = """
+select pgorch.update_hook(
+    p_hook => %(hook)s::text, p_url => %(url)s::text, p_kinds => %(kinds)s::text[],
+    p_actor => %(actor)s::text)
+"""
+
+ROTATE_HOOK_SECRET: Final[LiteralString] = """
+select pgorch.rotate_hook_secret(
+    p_hook => %(hook)s::text, p_secret => %(secret)s::text, p_actor => %(actor)s::text)
+"""
+
+PAUSE_HOOK: Final[LiteralString] = (
+    "select pgorch.pause_hook(p_hook => %(hook)s::text, p_actor => %(actor)s::text)"
+)
+
+RESUME_HOOK: Final[LiteralString] = (
+    "select pgorch.resume_hook(p_hook => %(hook)s::text, p_actor => %(actor)s::text)"
+)
+
+DELETE_HOOK: Final[LiteralString] = (
+    "select pgorch.delete_hook(p_hook => %(hook)s::text, p_actor => %(actor)s::text)"
+)
+
+TEST_HOOK: Final[LiteralString] = (
+    "select pgorch.test_hook(p_hook => %(hook)s::text, p_actor => %(actor)s::text)"
+)

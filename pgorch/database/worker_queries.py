@@ -187,8 +187,9 @@ async def fail_schedule(connection: AsyncConnection[Any], name: str, turn: int, 
     await connection.execute(_FAIL_SCHEDULE, (name, turn, error))
 
 
-async def maintain(connection: AsyncConnection[Any]) -> None:
-    await connection.execute("select pgorch.maintain()")
+async def maintain(connection: AsyncConnection[Any]) -> int:
+    """How many finished runs were let go of: one batch. 0 if there is no more to do."""
+    return int((await _all(connection, "select pgorch.maintain()", ()))[0][0])
 
 
 def enlist_worker(

@@ -25,6 +25,12 @@ class Timing:
     answer: float = 15.0
     """After which a connection that does not answer is given up."""
     beat_answer: float = 6.0
+    hook_poll: float = 1.0
+    """How often a worker looks for what is to be delivered to hooks."""
+    hook_look: float = 60.0
+    """How often it looks whether there are hooks now, although nobody told it."""
+    hook_answer: float = 15.0
+    """How long a receiver has to answer."""
     stubborn: float = 5.0
     """How long a cancelled coroutine has to end before its step is handed in without it."""
     stall_warning: float = 5.0

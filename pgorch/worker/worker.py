@@ -17,6 +17,7 @@ from pgorch.database.worker_queries import bucket_count, maintain
 from pgorch.errors import ConfigError, PgorchError
 from pgorch.tool import Tool
 from pgorch.worker.connections import open_async, pause_seconds
+from pgorch.worker.delivering import Delivering
 from pgorch.worker.identity import Timing, default_name
 from pgorch.worker.lease import Lease, Listeners, Listing
 from pgorch.worker.listening import Listening
@@ -79,17 +80,25 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         buckets = await self._introduce()
         transactions = Transactions(self._dsn)
-        self._working = Working(
+        working = self._working = Working(
             self._dsn, self._registry, slots=self._slots, buckets=buckets, transactions=transactions,
             timing=self._timing,
         )  # fmt: skip
         lease = Lease(self._dsn, self._listing(buckets), self._listeners(self._working), self._timing)
         stall = Stall(self._timing)
+        delivering = Delivering(self._dsn, buckets, self._timing)
+
+        def look(bucket: int | None) -> None:
+            working.look(bucket)
+            if bucket is None:
+                delivering.look()
+
         beside = [
-            asyncio.create_task(Listening(self._dsn, self._working.look, self._timing).run()),
+            asyncio.create_task(Listening(self._dsn, look, self._timing).run()),
             asyncio.create_task(self._watch(lease)),
             asyncio.create_task(self._maintain()),
             asyncio.create_task(Schedules(self._dsn, self._timing).run()),
+            asyncio.create_task(delivering.run()),
         ]
         try:
             await self._open(transactions)
@@ -100,6 +109,7 @@ class Worker:
             with on_signals(self.drain):
                 await self._working.run(lease)
         finally:
+            await delivering.finish()
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
@@ -168,6 +178,7 @@ class Worker:
             try:
                 connection = await open_async(self._dsn, purpose="maintenance", statement_seconds=60)
                 async with connection:
-                    await maintain(connection)
+                    while await maintain(connection):
+                        pass
             except (psycopg.Error, PgorchError) as problem:
                 log.warning("maintenance failed and is tried again in an hour: %s", problem)

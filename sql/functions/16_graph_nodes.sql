@@ -103,7 +103,7 @@ begin
             case when jsonb_typeof(r.value) = 'string' then '["append", "sum", "min", "max", "merge", "last"]'::jsonb end)
         from jsonb_each(p_definition -> 'reducers') r
         cross join lateral (select pgorch._choice_problem(r.value, '{append,sum,min,max,merge,last}') as problem) c
-        where c.problem is not null;
+        where c.problem is not null and r.value <> 'null';
     end if;
 end
 $$;

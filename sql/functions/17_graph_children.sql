@@ -33,18 +33,17 @@ create or replace function pgorch._child_errors(p_nodes jsonb[], p_name text) re
                 'Create it first, and name it by its id, its name (the latest version) or name@version.', regexp_replace(c.name, '@[0-9]+$', ''), '"graphs"') end
     from (select '/nodes/' || (n.at - 1) || '/graph' as path, n.value ->> 'graph' as name
           from unnest(p_nodes) with ordinality n(value, at)
-          where n.value ->> 'type' = 'graph' and jsonb_typeof(n.value -> 'graph') = 'string') c
+          where n.value ->> 'type' = 'graph' and pgorch._field_problem('graph_ref', n.value -> 'graph') is null and n.value ->> 'graph' is not null) c
     where pgorch._graph_id(c.name) is null
     $$;
 comment on function pgorch._child_errors(jsonb[], text) is 'Nodes that name a graph which does not exist.';
 
-create or replace function pgorch._children(p_definition jsonb) returns text
+create or replace function pgorch._children(p_definition jsonb) returns jsonb
     language sql stable
     as $$
-    select string_agg(c.name || ' ' || coalesce(pgorch._graph_id(c.name)::text, ''), E'\n' order by c.name)
+    select jsonb_object_agg(c.name, pgorch._graph_id(c.name))
     from (select distinct n #>> '{}' as name
           from jsonb_path_query(p_definition, 'lax $.nodes[*] ? (@.type == "graph").graph ? (@.type() == "string")', '{}', true) n) c
-    where c.name is distinct from p_definition ->> 'name'
     $$;
 comment on function pgorch._children(jsonb) is
-    'The graphs that a definition runs, other than itself, with the versions that are meant now; null: none. Part of its content: once a child has a newer version, the same definition is a new version too.';
+    'The ids of the graphs that a definition runs now, by the names that it has for them; null: none.';

@@ -7,7 +7,11 @@ create or replace function pgorch.create_graph(p_definition jsonb, p_actor text 
     as $$
 declare
     v_actor constant text := pgorch._actor(p_actor);
-    v_digest constant text := encode(sha256(convert_to(p_definition::text || coalesce(E'\n' || pgorch._children(p_definition), ''), 'UTF8')), 'hex');
+    v_children jsonb := pgorch._children(p_definition);
+    -- Once a child has a newer version, the same definition is a new version too: it runs another child. But a graph that
+    -- runs itself would be a new version each time it is created.
+    v_digest constant text := encode(sha256(convert_to(
+        p_definition::text || coalesce(E'\n' || nullif(v_children - coalesce(p_definition ->> 'name', ''), '{}')::text, ''), 'UTF8')), 'hex');
     v_name text;
     v_graph pgorch.graphs;
     v_errors jsonb;
@@ -23,17 +27,20 @@ begin
         -- Creators of one name stand in line, so that versions have no gaps and the same content is stored once.
         perform pg_advisory_xact_lock(hashtextextended('pgorch graph ' || v_name, 0));
         select g.* into v_graph from pgorch.graphs g where g.name = v_name and g.digest = v_digest;
+        v_children := pgorch._children(p_definition);
     end if;
     created := v_graph.id is null;
     if created then
         begin
-            v_graph := pgorch._store_graph(p_definition, v_name, v_digest, v_actor);
+            v_graph := pgorch._store_graph(p_definition, v_name, v_digest, v_children, v_actor);
         exception when unique_violation then
             -- Only a transaction with an older snapshot (repeatable read) does not see what it waited for.
             raise exception using errcode = 'serialization_failure',
                 message = format('another version of %s was created at the same time', pgorch._quoted(v_name)), hint = 'Try again.';
         end;
     end if;
+    -- Also of a version that was there: its tables may have been made anew since.
+    perform pgorch._watch_tables(v_graph.id);
     graph_id := v_graph.id;
     name := v_graph.name;
     version := v_graph.version;
@@ -51,7 +58,7 @@ create or replace function pgorch._error_summary(p_errors jsonb) returns text
            || (p_errors -> 0 ->> 'message') || case when p_errors -> 0 ->> 'path' = '' then '' else ' (at ' || (p_errors -> 0 ->> 'path') || ')' end
     $$;
 
-create or replace function pgorch._store_graph(p_definition jsonb, p_name text, p_digest text, p_actor text) returns pgorch.graphs
+create or replace function pgorch._store_graph(p_definition jsonb, p_name text, p_digest text, p_children jsonb, p_actor text) returns pgorch.graphs
     language plpgsql
     as $$
 declare
@@ -74,7 +81,7 @@ begin
            v_shape.has_forks, pgorch._node_refs(p_definition), pgorch.clock_now(), p_actor, session_user
     from pgorch.graphs g where g.name = p_name
     returning * into v_graph;
-    perform pgorch._store_nodes(v_graph, v_shape, v_ways_on.ends, v_ways_on.plain);
+    perform pgorch._store_nodes(v_graph, v_shape, v_ways_on.ends, v_ways_on.plain, p_children);
 
     insert into pgorch.edges (graph_id, source, rank, ord, target, on_outcome, condition, contains, roots, max_traversals,
                               counted_loop, back, edge_id, label)
@@ -100,13 +107,12 @@ begin
     cross join lateral unnest(n.loops) l(header)
     join pgorch.nodes h on h.graph_id = v_graph.id and h.id = l.header and h.joins
     where n.graph_id = v_graph.id;
-    perform pgorch._watch_tables(v_graph.id);
     return v_graph;
 end
 $$;
-comment on function pgorch._store_graph(jsonb, text, text, text) is 'Writes a valid definition and what routing needs to know of it.';
+comment on function pgorch._store_graph(jsonb, text, text, jsonb, text) is 'Writes a valid definition and what routing needs to know of it.';
 
-create or replace function pgorch._store_nodes(p_graph pgorch.graphs, p_shape record, p_ends boolean[], p_plain boolean[]) returns void
+create or replace function pgorch._store_nodes(p_graph pgorch.graphs, p_shape record, p_ends boolean[], p_plain boolean[], p_children jsonb) returns void
     language plpgsql
     as $$
 declare
@@ -128,7 +134,7 @@ begin
            nullif(n.v -> 'items', 'null'),
            case jsonb_typeof(n.v -> 'tolerate') when 'number' then (n.v ->> 'tolerate')::numeric::integer end,
            case jsonb_typeof(n.v -> 'tolerate') when 'string' then rtrim(n.v ->> 'tolerate', '%')::numeric end,
-           case t.type when 'graph' then pgorch._graph_id(n.v ->> 'graph') end,
+           case t.type when 'graph' then (p_children ->> (n.v ->> 'graph'))::uuid end,
            nullif(n.v -> 'for', 'null'), nullif(n.v -> 'until', 'null'), nullif(n.v -> 'signal', 'null'),
            case t.type when 'wait' then pgorch._normal_row(n.v -> 'row') end, (n.v ->> 'deadline')::interval,
            nullif(n.v -> 'title', 'null'), nullif(n.v -> 'show', 'null'), nullif(n.v -> 'form', 'null'),
@@ -154,7 +160,7 @@ begin
         from (select pgorch._node_type(n.v) as type) y) t;
 end
 $$;
-comment on function pgorch._store_nodes(pgorch.graphs, record, boolean[], boolean[]) is 'Writes the nodes of a graph, with what its shape means for them; p_ends and p_plain are those of _ways_on().';
+comment on function pgorch._store_nodes(pgorch.graphs, record, boolean[], boolean[], jsonb) is 'Writes the nodes of a graph, with what its shape means for them; p_ends and p_plain are those of _ways_on(), p_children those of _children().';
 
 create or replace function pgorch.find_graph(p_graph text) returns uuid
     language plpgsql stable

@@ -34,6 +34,10 @@ begin
     insert into pgorch.history (bucket, run_id, seq, kind, at, node, attempt, started_at, worker_id, actor, visit, output, error, item, input)
     values (p_bucket, p_run.id, p_run.seq, p_kind, p_now, p_node, p_attempt, p_started_at, p_worker_id, p_actor, p_visit, p_output, p_error,
             p_item, p_input);
+    -- Steps succeed by the thousand, which is no news: the hooks are looked at for the rest alone (_hook_kinds()).
+    if p_kind >= 'approval_requested' or p_kind in ('step_failed', 'step_expired') then
+        perform pgorch._queue_hook(p_bucket, p_run.id, p_run.graph_id, p_run.seq, p_kind, p_now, h.id, h.graph) from pgorch.hooks h where p_kind = any (h.kinds);
+    end if;
     return p_run;
 end
 $$;

@@ -86,6 +86,9 @@ begin
     insert into pgorch.history (bucket, run_id, seq, kind, at)
     select p_bucket, t.run_id, t.seq + 2, 'run_completed', p_now
     from unnest((select p_steps)) t where t.target is null;
+    if exists (select from pgorch.hooks h where 'run_completed' = any (h.kinds)) then
+        perform pgorch._queue_completed(p_bucket, array_agg(t.run_id), array_agg(t.seq + 2), p_now) from unnest(p_steps) t where t.target is null;
+    end if;
     update pgorch.runs r set delta = t.delta, seq = r.seq + 2, live = 0, status = 'completed', finished_at = p_now
     from unnest((select p_steps)) t
     where r.bucket = p_bucket and r.ctid = t.run_at and t.target is null;

@@ -30,7 +30,7 @@ comment on column pgorch.tool_list.workers is 'How many living workers run it.';
 create or replace view pgorch.run_list as
 select r.bucket, r.id as run_id, g.name as graph, g.version, r.graph_id, r.status, r.live as live_steps, r.initiator,
        r.priority, r.queue, r.idempotency_key, r.created_at, r.finished_at, r.error,
-       pgorch._state(r.input, r.snapshot, r.delta) as state
+       pgorch._state(r.input, r.snapshot, r.delta) as state, r.labels, r.parent_run_id, r.forked_from
 from pgorch.runs r join pgorch.graphs g on g.id = r.graph_id;
 comment on view pgorch.run_list is 'Runs, with their state.';
 comment on column pgorch.run_list.bucket is 'Bucket of the run: the last byte of its id.';
@@ -48,6 +48,9 @@ comment on column pgorch.run_list.created_at is 'When it was started.';
 comment on column pgorch.run_list.finished_at is 'When it ended.';
 comment on column pgorch.run_list.error is 'Why it failed: type, message, node.';
 comment on column pgorch.run_list.state is 'The state: input, and what the steps wrote over it.';
+comment on column pgorch.run_list.labels is 'What people call it: {name: text}.';
+comment on column pgorch.run_list.parent_run_id is 'Run that waits for it.';
+comment on column pgorch.run_list.forked_from is 'Run that it was forked from.';
 
 create or replace view pgorch.live_steps as
 select s.bucket, s.id as step_id, s.run_id, s.node, s.kind,

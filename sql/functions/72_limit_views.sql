@@ -23,7 +23,7 @@ comment on column pgorch.limit_list.may_begin is 'How many the rate would let be
 comment on column pgorch.limit_list.set_at is 'When the limit was set.';
 comment on column pgorch.limit_list.set_by is 'Who set it.';
 
-create or replace view pgorch.key_list as
+create or replace view pgorch.concurrency_key_list as
 select k.bucket, k.limiter::jsonb ->> 0 as graph, k.limiter::jsonb ->> 1 as node, k.limiter::jsonb ->> 2 as key,
        n.concurrency, k.under_way, k.ready, k.waiting, k.retrying, k.oldest_at
 from (
@@ -38,14 +38,14 @@ from (
     group by s.bucket, s.limiter) k
 join pgorch.steps s on s.bucket = k.bucket and s.id = k.newest
 join pgorch.nodes n on n.graph_id = s.graph_id and n.id = s.node;
-comment on view pgorch.key_list is 'Concurrency keys with live steps.';
-comment on column pgorch.key_list.bucket is 'Bucket.';
-comment on column pgorch.key_list.graph is 'Name of the graph: its versions share their keys.';
-comment on column pgorch.key_list.node is 'Node.';
-comment on column pgorch.key_list.key is 'What its concurrency_key gave.';
-comment on column pgorch.key_list.concurrency is 'How many steps may have a place at once; null: any number, but each key in turn.';
-comment on column pgorch.key_list.under_way is 'Steps that a worker performs.';
-comment on column pgorch.key_list.ready is 'Steps that have a place and wait for a worker.';
-comment on column pgorch.key_list.waiting is 'Steps that wait for a place.';
-comment on column pgorch.key_list.retrying is 'Steps whose next attempt is due later.';
-comment on column pgorch.key_list.oldest_at is 'Since when the oldest of them is there.';
+comment on view pgorch.concurrency_key_list is 'Concurrency keys with live steps.';
+comment on column pgorch.concurrency_key_list.bucket is 'Bucket.';
+comment on column pgorch.concurrency_key_list.graph is 'Name of the graph: its versions share their keys.';
+comment on column pgorch.concurrency_key_list.node is 'Node.';
+comment on column pgorch.concurrency_key_list.key is 'What its concurrency_key gave.';
+comment on column pgorch.concurrency_key_list.concurrency is 'How many steps may have a place at once; null: any number, but each key in turn.';
+comment on column pgorch.concurrency_key_list.under_way is 'Steps that a worker performs.';
+comment on column pgorch.concurrency_key_list.ready is 'Steps that have a place and wait for a worker.';
+comment on column pgorch.concurrency_key_list.waiting is 'Steps that wait for a place.';
+comment on column pgorch.concurrency_key_list.retrying is 'Steps whose next attempt is due later.';
+comment on column pgorch.concurrency_key_list.oldest_at is 'Since when the oldest of them is there.';

@@ -1,11 +1,11 @@
--- Partitions of the history: one for each week of run ids, made ahead.
+-- Partitions of the history: one for each week of run ids, made ahead and dropped when its runs are gone.
 
 create or replace function pgorch._first_id_of(p_at timestamptz) returns uuid
     language sql immutable
     as $$ select (lpad(to_hex((extract(epoch from p_at) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid $$;
 comment on function pgorch._first_id_of(timestamptz) is 'The smallest id that a run started at this time can have.';
 
-create or replace function pgorch.maintain() returns void
+create or replace function pgorch._make_history() returns void
     language plpgsql
     -- A new partition locks the history: while that waits for a long transaction, everybody else waits behind it.
     set lock_timeout = '1s'
@@ -14,10 +14,6 @@ declare
     v_week timestamptz;
     v_name text;
 begin
-    -- Another process at it is as good.
-    if not pg_try_advisory_xact_lock(hashtext('pgorch.maintain')) then
-        return;
-    end if;
     for v_week in
         select date_trunc('week', now(), 'UTC') + make_interval(weeks => w) from generate_series(0, 8) w
     loop
@@ -30,8 +26,25 @@ begin
         execute format('create table pgorch.%I partition of pgorch.history for values from (%L) to (%L)',
             v_name, pgorch._first_id_of(v_week), pgorch._first_id_of(v_week + interval '7 days'));
     end loop;
-exception when lock_not_available then
-    raise warning 'the history is in use by a long transaction: its partitions for the coming weeks are made another time';
 end
 $$;
-comment on function pgorch.maintain is 'Makes the partitions of the history for the coming weeks. Called by migrate and, every hour, by workers.';
+
+create or replace function pgorch.maintain() returns integer
+    language plpgsql
+    as $$
+begin
+    -- Another process at it is as good.
+    if not pg_try_advisory_xact_lock(hashtext('pgorch.maintain')) then
+        return 0;
+    end if;
+    begin
+        perform pgorch._make_history();
+    exception when lock_not_available then
+        raise warning 'the history is in use by a long transaction: its partitions for the coming weeks are made another time';
+    end;
+    return pgorch._forget();
+end
+$$;
+comment on function pgorch.maintain is
+    'Makes the partitions of the history for the coming weeks, and lets go of finished runs that are older than retention() says: one batch. '
+    'Returns how many went; call it again until that is 0. Called by migrate and, every hour, by workers.';

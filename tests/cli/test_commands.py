@@ -71,14 +71,17 @@ def test_every_command_has_help_that_says_what_it_does(path: tuple[str, ...], no
     [
         *["dev", "serve", "worker", "migrate", "run", "doctor", "bench"],
         *["db start", "db stop", "db psql", "db reset"],
-        *["graphs list", "graphs show", "graphs create", "graphs validate"],
+        *["graphs list", "graphs show", "graphs create", "graphs validate", "graphs explain", "graphs diff"],
         *["runs list", "runs show", "runs state", "runs events", "runs watch", "runs cancel"],
         *["approvals approve", "approvals comment", "approvals list", "approvals reassign"],
         *["approvals reject", "approvals show", "schedules create", "schedules delete"],
         *["schedules list", "schedules pause", "schedules resume", "schedules show"],
         *["schedules trigger"],
         *["keys create", "keys list", "keys revoke"],
-        *["workers list", "tools list", "queues list"],
+        *["hooks create", "hooks list", "hooks show", "hooks update", "hooks rotate", "hooks pause"],
+        *["hooks resume", "hooks delete", "hooks deliveries", "hooks test"],
+        *["runs diff", "runs explain", "runs timeline", "runs tree", "runs export", "runs label"],
+        *["workers list", "tools list", "queues list", "retention show", "retention set"],
     ],
 )
 def test_the_command_exists(path: str) -> None:

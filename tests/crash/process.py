@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pgorch.worker import Worker, handing_in, transactions, worker
+from pgorch.worker import Worker, delivering, handing_in, transactions, worker
 from pgorch.worker.identity import Timing
 from tests.crash.tools import registry, wish
 
@@ -26,8 +26,10 @@ def die_inside() -> None:
     """Puts the points that are inside the worker into its own calls."""
     inside_transactions: Any = transactions
     inside_handing_in: Any = handing_in
+    inside_delivering: Any = delivering
     inside_worker: Any = worker
     record, advance = inside_transactions.record, inside_handing_in.advance
+    record_delivery = inside_delivering.record_delivery
 
     def record_and_die(*arguments: Any) -> Any:
         refused = record(*arguments)
@@ -42,12 +44,17 @@ def die_inside() -> None:
             wish.reached("after results were handed in")
         return rows
 
+    async def die_and_record(*arguments: Any) -> None:
+        wish.reached("before a delivery is recorded")
+        await record_delivery(*arguments)
+
     class Dying(transactions.Transactions):
         def perform(self, running: Any) -> Any:
             outcome = super().perform(running)
             wish.reached("after the commit")
             return outcome
 
+    inside_delivering.record_delivery = die_and_record
     inside_transactions.record = record_and_die
     inside_handing_in.advance = advance_and_die
     inside_worker.Transactions = Dying

@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, get_type_hints
 from uuid import UUID
 
@@ -11,17 +12,22 @@ import psycopg
 import pytest
 from psycopg.types.json import set_json_loads
 
-from pgorch.database import statements
+from pgorch.database import looking_statements, statements
 from pgorch.database.connection import connect
 from pgorch.database.queries import Queries, SyncQueries
-from pgorch.database.rows import CreatedGraph, Event, WatchedRun
+from pgorch.database.rows import CreatedGraph, DeletedGraph, Event, WatchedRun
 from pgorch.errors import IdempotencyConflict, InvalidValue, NotFound, WrongState
 from tests.support.engine import definition
 
 TOOLS = [{"name": "end", "description": "Ends.", "parameters": {"type": "object"}}]
 Connection = psycopg.Connection[dict[str, Any]]
 ASK = definition([{"id": "ask", "type": "approval", "title": "Go on?"}, "end"], ["ask>end"], name="asking")
-STATEMENTS = {name: text for name, text in vars(statements).items() if name.isupper()}
+STATEMENTS = {
+    name: text
+    for module in (statements, looking_statements)
+    for name, text in vars(module).items()
+    if re.fullmatch(r"[A-Z][A-Z_]*", name)
+}
 
 
 def public_methods(kind: type) -> dict[str, Callable[..., Any]]:
@@ -51,9 +57,10 @@ def test_a_statement_names_the_function_and_its_parameters_as_sql_does(
         (called[0],),
     ).fetchone()
     assert row is not None
-    parameters = {n.removeprefix("p_") for n in row["proargnames"][: row["pronargs"]]} - {"bucket"}
+    parameters = {n.removeprefix("p_") for n in (row["proargnames"] or [])[: row["pronargs"]]} - {"bucket"}
     assert {parameter for parameter, _ in pairs} == parameters
-    offered = set(inspect.signature(getattr(SyncQueries, called[0])).parameters) - {"self"}
+    offered = {name.rstrip("_") for name in inspect.signature(getattr(SyncQueries, called[0])).parameters}
+    offered -= {"self"}
     assert offered == parameters
 
 
@@ -66,6 +73,19 @@ def test_a_graph_is_created_once_and_found(connection: Connection) -> None:
     assert queries.find_graph("asking@1") == created.graph_id
     with pytest.raises(NotFound, match="askin"):
         queries.find_graph("askin")
+
+
+def test_a_graph_is_deleted_once_and_only_unused(connection: Connection) -> None:
+    queries = SyncQueries(connection)
+    queries.register_tools(TOOLS)
+    created = queries.create_graph(ASK)
+    assert queries.delete_graph("asking", actor=None) == DeletedGraph(created.graph_id, "asking", 1, [])
+    with pytest.raises(NotFound):
+        queries.delete_graph("asking")
+    queries.create_graph(ASK)
+    queries.start("asking")
+    with pytest.raises(WrongState, match="has runs"):
+        queries.delete_graph("asking")
 
 
 def test_a_run_goes_through_all_calls(connection: Connection) -> None:
@@ -87,6 +107,55 @@ def test_a_run_goes_through_all_calls(connection: Connection) -> None:
     assert queries.cancel(run_id, reason="enough") == "cancelled"
     with pytest.raises(WrongState):
         queries.cancel(run_id)
+
+
+def test_a_run_is_looked_at_through_all_calls(connection: Connection) -> None:
+    queries = SyncQueries(connection)
+    queries.register_tools(TOOLS)
+    queries.create_graph(ASK)
+    run_id = queries.start("asking", {"a": 1})
+    assert queries.state_at(run_id, 0) == {"a": 1}
+    assert queries.diff_states(run_id, 0, 1) == []
+    assert [(edge.target, edge.taken, edge.found) for edge in queries.explain(run_id, "ask")] == [
+        ("end", True, None)
+    ]
+    assert queries.explain_graph("asking", "ask", {}, "rejected")[0].taken is False
+    assert [line.what for line in queries.timeline(run_id)] == [
+        "the run of asking@1 was started",
+        "ask asks for a decision",
+        "ask waits for a decision",
+    ]
+    assert queries.run_progress(run_id) == [("ask", "waiting", 0)]
+    assert [(run.run_id, run.depth, run.status) for run in queries.run_tree(run_id)] == [
+        (run_id, 0, "awaiting_approval")
+    ]
+    assert queries.set_labels(run_id, {"customer": "42"}) == {"customer": "42"}
+    assert queries.export_run(run_id)["run"]["labels"] == {"customer": "42"}
+    assert queries.retention() == timedelta(days=30)
+    queries.set_retention("1 year")
+    queries.set_retention(None)
+    assert queries.retention() is None
+    with pytest.raises(InvalidValue):
+        queries.set_retention(timedelta(0))
+
+
+async def test_the_async_queries_look_the_same_way(database: str) -> None:
+    async with await connect(database, application_name="test") as connection:
+        queries = Queries(connection)
+        await queries.register_tools(TOOLS)
+        await queries.create_graph(ASK)
+        run_id = await queries.start("asking", {"a": 1})
+        assert await queries.state_at(run_id, 1) == {"a": 1}
+        assert await queries.diff_states(run_id, 1, 0) == []
+        assert (await queries.explain(run_id, "ask", 1))[0].target == "end"
+        assert (await queries.explain_graph("asking", "ask", {}))[0].why
+        assert len(await queries.timeline(run_id)) == 3
+        assert (await queries.run_progress(run_id))[0].node == "ask"
+        assert (await queries.run_tree(run_id))[0].graph == "asking"
+        assert await queries.set_labels(run_id, {}) == {}
+        assert (await queries.export_run(run_id))["state"] == {"a": 1}
+        await queries.set_retention(timedelta(days=1))
+        assert await queries.retention() == timedelta(days=1)
 
 
 async def test_the_async_queries_go_the_same_way(database: str) -> None:

@@ -83,7 +83,9 @@ def test_when_too_many_fail_the_others_are_stopped_and_their_worker_is_told(engi
 
 
 def test_an_item_is_retried_by_itself(engine: Engine) -> None:
-    run_id = engine.start(mapped(retry={"max_attempts": 2, "initial_interval": "1 second"}), {"items": [0, 1]})
+    run_id = engine.start(
+        mapped(retry={"max_attempts": 2, "initial_interval": "1 second"}), {"items": [0, 1]}
+    )
     tried: list[Any] = []
 
     def tool(step: Step) -> Any:
@@ -134,7 +136,11 @@ def test_a_map_in_a_loop_maps_anew_in_each_round(engine: Engine) -> None:
 
 def test_two_maps_side_by_side_do_not_mix(engine: Engine) -> None:
     graph = definition(
-        ["a", *({"id": m, "type": "map", "function": m, "items": "${$.items}", "into": m} for m in ("x", "y")), "j"],
+        [
+            "a",
+            *({"id": m, "type": "map", "function": m, "items": "${$.items}", "into": m} for m in ("x", "y")),
+            "j",
+        ],
         ["a>x", "a>y", "x>j", "y>j"],
     )
     run_id = engine.start(graph, {"items": [1, 2, 3]})

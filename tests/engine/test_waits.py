@@ -31,7 +31,9 @@ def signal(engine: Engine, run_id: UUID, name: str, payload: Any = None, **optio
 
 
 @pytest.mark.parametrize("wait", [{"for": "48 hours"}, {"for": "${$.span}"}, {"for": "${$.seconds}"}])
-def test_a_wait_for_a_time_ends_when_it_has_passed_and_not_before(engine: Engine, wait: dict[str, Any]) -> None:
+def test_a_wait_for_a_time_ends_when_it_has_passed_and_not_before(
+    engine: Engine, wait: dict[str, Any]
+) -> None:
     run_id = engine.start(waiting(**wait), {"span": "PT48H", "seconds": 172800})
     engine.run()
     assert engine.status(run_id) == "waiting"

@@ -125,8 +125,8 @@ def test_an_unknown_root_is_found_even_where_evaluation_would_not_look(
 
 
 @pytest.mark.parametrize("root", ["$item", "$index"])
-def test_roots_of_maps_come_later(graphs: Graphs, root: str) -> None:
-    assert graphs.faults(choice(f"{root} == 1")) == {("/edges/0/condition", "not_supported_yet")}
+def test_roots_of_maps_are_known_in_their_input_only(graphs: Graphs, root: str) -> None:
+    assert graphs.faults(choice(f"{root} == 1")) == {("/edges/0/condition", "unknown_root")}
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_templates_that_are_right(graphs: Graphs, template: Any) -> None:
         ("${$typo}", "/nodes/1/input", "unknown_root", "$typo is no root"),
         ("${$error.type}", "/nodes/1/input", "unknown_root", "failed node only"),
         ("${$decision.x}", "/nodes/1/input", "unknown_root", "the approval only"),
-        ("${$item}", "/nodes/1/input", "not_supported_yet", "$item"),
+        ("${$item}", "/nodes/1/input", "unknown_root", "of a map only"),
         ("${$nodes.aa.output}", "/nodes/1/input", "unknown_node", '"aa"'),
         ("${$nodes.b.output}", "/nodes/1/input", "bad_reference", "cannot come before"),
         ("${$nodes}", "/nodes/1/input", "bad_reference", "not followed by"),

@@ -5,22 +5,28 @@ import random
 from typing import Any
 
 import psycopg
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.graphs.graphs import Graphs
+from tests.graphs.tables import make_tables
 
 WORDS = [
     "a", "b", "f", "task", "pass", "fail", "approval", "wait_for_approval", "map", "success", "rejected",
     "expired", "always", "all", "first", "any", "5 minutes", "${$.x}", "${$.x", "$.x == 1", "$.x",
     "$nodes.a.x", "${$nodes.b.output}", "$error.type == 1",
+    "wait", "graph", "10%", "append", "user:ann", "role:x", "2030-01-01T00:00:00Z", "shop.orders", "${$item}",
     "", "'", '"', "\\", "${}", "1e400", "🙂", "x" * 300, "a@1", "$",
 ]  # fmt: skip
 KEYS = [
     "id", "type", "function", "input", "into", "retry", "timeout", "queue", "priority", "join", "branch",
     "title", "show", "message", "error", "source", "target", "on", "sourceHandle", "condition", "limit",
     "label", "name", "nodes", "edges", "start_node", "description", "max_attempts", "initial_interval",
-    "jitter", "retry_on", "position", "sql", "wrong", "a/b",
+    "jitter", "retry_on", "position", "sql", "wrong", "a/b", "items", "tolerate", "concurrency",
+    "concurrency_key", "compensate", "heartbeat", "deadline", "for", "until", "signal", "row", "graph",
+    "form", "assignees", "quorum", "exclude_initiator", "remind", "after", "to", "cancel_rest", "at_least",
+    "table", "key", "key_column", "input_schema", "reducers", "output", "properties",
 ]  # fmt: skip
 
 scalars = (
@@ -56,18 +62,44 @@ RIGHT: dict[str, Any] = {
             "timeout": "1 hour",
         },
         {"id": "b", "type": "approval", "title": "Go on with ${$.x}?", "into": "answer"},
-        {"id": "c", "type": "pass", "branch": "all"},
+        {"id": "c", "type": "pass", "branch": "all", "join": {"at_least": 1}, "cancel_rest": True},
         {"id": "d", "type": "fail", "message": "${$nodes.a.output}"},
+        {
+            "id": "e",
+            "type": "approval",
+            "form": {"type": "object", "properties": {"a": {"type": "number"}}},
+            "assignees": ["user:ann"],
+            "quorum": 2,
+            "deadline": "2 days",
+            "remind": {"after": "1 day", "to": ["role:b"]},
+        },
+        {"id": "g", "type": "map", "items": "${$.x}", "function": "f", "input": "${$item}", "tolerate": "5%"},
+        {"id": "h", "sql": "select $1", "input": ["${$.x}"], "concurrency_key": "k", "concurrency": 2},
+        {"id": "i", "type": "wait", "for": "1 hour", "deadline": "2 hours"},
+        {"id": "j", "type": "wait", "row": {"table": "shop.orders", "key": "${$.x}", "condition": {"a": 1}}},
     ],
+    "input_schema": {"type": "object"},
+    "reducers": {"x": "append"},
+    "output": {"x": "${$nodes.a.output}"},
     "edges": [
         {"source": "a", "target": "b", "condition": "$.x == 1"},
         {"source": "a", "target": "c"},
         {"source": "b", "target": "a", "on": "rejected", "limit": 2},
         {"source": "b", "target": "c", "on": "approved", "condition": {"x": 1}},
         {"source": "c", "target": "d", "condition": "$nodes.a.output.y > $input.z"},
+        {"source": "c", "target": "e"},
+        {"source": "e", "target": "g", "on": "expired"},
+        {"source": "e", "target": "h"},
+        {"source": "h", "target": "i"},
+        {"source": "i", "target": "j"},
     ],
     "start_node": "a",
 }
+
+
+@pytest.fixture(autouse=True)
+def tables(graphs: Graphs) -> None:
+    make_tables(graphs)
 
 
 def accept(graphs: Graphs, definition: Any) -> None:

@@ -39,7 +39,10 @@ def test_places_are_given_in_order_and_urgent_ones_first(engine: Engine) -> None
 def test_a_key_that_is_only_part_of_a_text_is_rendered(engine: Engine) -> None:
     start(engine, keyed(engine, 1, "eu/${$.customer}"), ["ann", "bob", "ann"])
     assert customers(claim(engine.worker)) == "ann bob"
-    assert {r["key"] for r in engine.rows("select key from pgorch.key_list")} == {"eu/ann", "eu/bob"}
+    assert {r["key"] for r in engine.rows("select key from pgorch.concurrency_key_list")} == {
+        "eu/ann",
+        "eu/bob",
+    }
 
 
 def test_a_key_can_be_fixed_so_that_it_limits_the_node(engine: Engine) -> None:
@@ -146,7 +149,9 @@ def test_what_is_given_back_frees_its_place(engine: Engine, how: str) -> None:
 
 def test_a_step_that_killed_two_workers_waits_for_a_place_and_runs_alone(engine: Engine) -> None:
     start(engine, keyed(engine, 5), ["ann"] * 2)
-    engine.connection.execute("update pgorch.steps set deaths = 2 where id = (select min(id) from pgorch.steps)")
+    engine.connection.execute(
+        "update pgorch.steps set deaths = 2 where id = (select min(id) from pgorch.steps)"
+    )
     one = claim(engine.worker)
     assert len(one) == 2
     lanes = "select lane_queue from pgorch.steps order by id"
@@ -158,7 +163,9 @@ def test_a_step_that_killed_two_workers_waits_for_a_place_and_runs_alone(engine:
 
 def test_a_step_that_killed_three_workers_is_quarantined_and_frees_its_place(engine: Engine) -> None:
     runs = start(engine, keyed(engine, 1), ["ann"] * 2)
-    engine.connection.execute("update pgorch.steps set deaths = 2 where id = (select min(id) from pgorch.steps)")
+    engine.connection.execute(
+        "update pgorch.steps set deaths = 2 where id = (select min(id) from pgorch.steps)"
+    )
     claim(engine.new_worker(lease_seconds=5))
     engine.jump("6 seconds")
     engine.worker.enlist()
@@ -265,7 +272,7 @@ def test_the_number_can_be_another_one_in_the_next_version(engine: Engine) -> No
 def test_a_step_that_waits_for_a_place_is_seen_to_do_so(engine: Engine) -> None:
     runs = start(engine, keyed(engine, 1), ["ann"] * 3)
     claim(engine.worker)
-    [row] = engine.rows("select * from pgorch.key_list")
+    [row] = engine.rows("select * from pgorch.concurrency_key_list")
     assert (row["node"], row["key"], row["concurrency"]) == ("a", "ann", 1)
     assert (row["under_way"], row["ready"], row["waiting"], row["retrying"]) == (1, 0, 2, 0)
     [step] = engine.live(runs[1])

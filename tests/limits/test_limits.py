@@ -249,7 +249,9 @@ def test_a_burst_begins_at_once_after_a_pause(engine: Engine) -> None:
 
 
 def test_a_rate_counts_attempts(engine: Engine) -> None:
-    engine.start(definition([{"id": "a", "retry": {"max_attempts": 5, "initial_interval": "1 ms"}}]), bucket=0)
+    engine.start(
+        definition([{"id": "a", "retry": {"max_attempts": 5, "initial_interval": "1 ms"}}]), bucket=0
+    )
     limit(engine, "tool", "a", rate=1, per="1 minute")
     engine.worker.fail(claim(engine.worker)[0])
     engine.jump("20 seconds")

@@ -29,6 +29,11 @@ class People:
         self._suffix = uuid4().hex[:8]
         self._roles: list[str] = []
 
+    def tick(self) -> None:
+        """Fires the timers that are due."""
+        for bucket in self.engine.buckets:
+            self.engine.value("select pgorch.tick(%s)", bucket)
+
     def ask(self, definition: Mapping[str, Any], input: Any = None, **options: Any) -> UUID:
         """Starts a run, which comes to its approval; its id."""
         run_id = self.engine.start(definition, input, **options)

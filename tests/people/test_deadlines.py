@@ -46,7 +46,7 @@ def test_a_decision_just_in_time_counts(people: People) -> None:
 def test_an_expired_approval_takes_the_edges_for_expired(people: People) -> None:
     run_id = people.ask(asking())
     people.engine.jump("48 hours")
-    people.engine.tick()
+    people.tick()
     [approval] = people.engine.approvals(run_id)
     assert (approval["status"], approval["decided_by"]) == ("expired", None)
     [ended] = [h for h in people.engine.history(run_id) if h["kind"] == "step_expired"]
@@ -62,7 +62,7 @@ def test_without_such_an_edge_the_run_fails(people: People) -> None:
     node = {"id": "ok", "type": "approval", "deadline": "1 hour"}
     run_id = people.ask(definition([node, "b"], ["ok>b"]))
     people.engine.jump("1 hour")
-    people.engine.tick()
+    people.tick()
     assert people.engine.error(run_id)["type"] == "Expired"
 
 
@@ -70,7 +70,7 @@ def test_votes_that_are_too_few_do_not_save_it(people: People) -> None:
     run_id = people.ask(asking(quorum=2))
     people.engine.approve(run_id, actor="ann")
     people.engine.jump("48 hours")
-    people.engine.tick()
+    people.tick()
     [ended] = [h for h in people.engine.history(run_id) if h["kind"] == "step_expired"]
     assert ended["output"]["approved_by"] == ["ann"]
 
@@ -113,7 +113,7 @@ def test_a_reminder_is_an_event_and_asks_others_as_well(people: People) -> None:
     with pytest.raises(psycopg.Error, match="not asked"):
         people.engine.approve(run_id, actor="bob")
     people.engine.jump("24 hours")
-    people.engine.tick()
+    people.tick()
     [reminded] = [h for h in people.engine.history(run_id) if h["kind"] == "approval_reminded"]
     assert reminded["output"]["to"] == ["role:cfo", "user:bob"]
     [approval] = people.engine.approvals(run_id)
@@ -126,7 +126,7 @@ def test_a_reminder_is_an_event_and_asks_others_as_well(people: People) -> None:
 def test_a_reminder_does_not_shut_out_anybody_who_may_decide(people: People) -> None:
     run_id = people.ask(asking(remind={"after": "24 hours", "to": ["role:cfo"]}))
     people.engine.jump("24 hours")
-    people.engine.tick()
+    people.tick()
     assert people.engine.approvals(run_id)[0]["assignees"] is None
     people.engine.approve(run_id, actor="anybody")
 
@@ -140,7 +140,7 @@ def test_a_loop_asks_anew_with_a_deadline_of_its_own(people: People) -> None:
     people.engine.run()
     second = people.open(run_id)
     people.engine.jump("50 minutes")
-    people.engine.tick()
+    people.tick()
     assert people.open(run_id) == second != first
     with pytest.raises(psycopg.Error, match="was rejected by ann at"):
         people.engine.approve(run_id, approval_id=first, actor="ann")

@@ -69,6 +69,6 @@ def test_decided_ones_are_gone(people: People) -> None:
     yes, over = people.ask(asking()), people.ask(asking(deadline="1 hour"))
     people.engine.approve(yes)
     people.engine.jump("1 hour")
-    people.engine.tick()
+    people.tick()
     assert people.engine.status(over) == "failed"
     assert titles(people, "waiting_approvals") == []

@@ -86,13 +86,13 @@ def test_a_rejection_for_good_ends_there_too(people: People, run_id: UUID) -> No
 def test_so_does_the_deadline_after_the_chief_was_asked_as_well(people: People, run_id: UUID) -> None:
     engine = people.engine
     engine.jump("24 hours")
-    people.engine.tick()
+    people.tick()
     assert engine.approvals(run_id)[0]["assignees"] == ["role:finance", "role:cfo"]
     engine.approve(run_id, {"note": "fine"}, actor="carl", roles=["cfo"])
     engine.jump("24 hours")
     with pytest.raises(psycopg.Error, match="too late"):
         engine.approve(run_id, {"note": "fine"}, actor="bob", **FINANCE)
-    people.engine.tick()
+    people.tick()
     engine.run()
     assert [h["node"] for h in engine.history(run_id) if h["kind"] in ("step_completed", "step_expired")] == [
         "draft",

@@ -26,18 +26,20 @@ HOT_TABLES = frozenset(
         "timers",
         "signals",
         "_row_waits",
-        "votes",
-        "audit",
         "_idempotency_keys",
         "_worker_leases",
         "_revocations",
         "_writes",
         "_limit_state",
         "_key_changes",
+        "hook_deliveries",
+        "hook_attempts",
     }
 )
 # Functions that change tables themselves, never on the path of a run, and what reads a table of the user.
-MAY_USE_DYNAMIC_SQL = frozenset({"maintain", "_matching_row"})
+MAY_USE_DYNAMIC_SQL = frozenset(
+    {"_make_history", "_drop_history", "_matching_row", "_watch_tables", "_unwatch_table"}
+)
 
 VOLATILE = frozenset(
     {"clock_timestamp", "timeofday", "random", "gen_random_uuid", "uuidv7", "nextval", "pg_notify"}

@@ -1,5 +1,6 @@
 """A call for one bucket touches that bucket alone."""
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -88,12 +89,26 @@ def use_everything(engine: Engine) -> None:
     value("select pgorch.run_state(%s)", run_id)
     engine.rows("select * from pgorch.run_events(%s, 0, 10)", run_id)
     engine.rows("select * from pgorch.watch_run(%s, 60)", run_id)
+    value("select pgorch.state_at(%s, 1)", run_id)
+    engine.rows("select * from pgorch.diff_states(%s, 0, 1)", run_id)
+    assert engine.rows("select * from pgorch.explain(%s, 'a')", run_id)
+    assert engine.rows("select * from pgorch.explain(%s, 'ok')", run_id)
+    value("select pgorch.export_run(%s)", run_id)
+    assert engine.rows("select * from pgorch.run_tree(%s)", run_id)
+    value("select pgorch.set_labels(%s, %s)", run_id, Jsonb({"customer": "42"}))
     engine.approve(run_id)
     engine.reject(engine.start("only_approval", bucket=MINE))
     assert engine.cancel(engine.start("only_approval", bucket=MINE)) == "cancelled"
     answer_questions(engine)
     use_schedules(engine)
     engine.run()
+
+    due = engine.rows("select * from pgorch.claim_deliveries(%s, 100, 60)", MINE)
+    assert {json.loads(d["body"])["type"] for d in due} == {"run_completed", "approval_decided"}
+    recorded = "select pgorch.record_delivery(%s, %s, %s, %s, null)"
+    assert value(recorded, MINE, due[0]["id"], due[0]["attempt"], 204) == "delivered"
+    assert value(recorded, MINE, due[1]["id"], due[1]["attempt"], 500) == "pending"
+    value("select pgorch.tend_deliveries(%s)", MINE)
 
 
 def use_schedules(engine: Engine) -> None:
@@ -142,6 +157,12 @@ def make_graphs(engine: Engine) -> None:
         "remind": {"after": "9 seconds"},
     }
     engine.graph(definition([sign], name="signed"))
+    # create_hook() notes who made it in bucket 0, which is not there.
+    engine.connection.execute(
+        "insert into pgorch.hooks (id, name, url, kinds, allow_private, created_at, created_by)"
+        " values (pgorch.uuid7(), 'all', 'https://hooks.example', '{run_completed,approval_decided}',"
+        " false, now(), '')"
+    )
 
 
 def test_no_call_for_one_bucket_touches_another(
@@ -186,16 +207,22 @@ def test_the_document_of_a_run_touches_its_bucket_alone(
         # over servers that is routed; PostgreSQL locks the partitions before it knows the row.
         hold_other_buckets(locker, MINE, HOT_TABLES - {"_worker_leases"})
         assert engine.value("select pgorch.run_document(%s)", run_id)["status"] == "running"
+        assert len(engine.rows("select * from pgorch.timeline(%s)", run_id)) == 2
+        assert len(engine.rows("select * from pgorch.run_progress(%s)", run_id)) == 1
 
 
 CALLED = """
-    advance approval_document approve beat cancel comment create_schedule decide delete_schedule enlist_worker
-    fire_schedule leave pause_schedule reassign reject resume_schedule run_document run_events run_state
-    schedule_document start start_many trigger_schedule watch_run
+    advance approval_document approve beat cancel claim_deliveries comment create_schedule decide
+    delete_schedule diff_states enlist_worker explain export_run fire_schedule leave pause_schedule
+    reassign record_delivery reject resume_schedule run_document run_events run_progress run_state
+    run_tree schedule_document set_labels start start_many state_at tend_deliveries timeline
+    trigger_schedule watch_run
 """
 WITHOUT_RUNS = """
-    api_principal bucket_count bucket_of clock_now create_graph create_key due_schedules fail_schedule
-    find_graph maintain new_run_id register_tools revoke_key set_clock uuid7 validate_graph
+    api_principal bucket_count bucket_of clock_now create_graph create_hook create_key delete_graph
+    delete_hook due_schedules explain_graph fail_schedule find_graph maintain new_hook_secret new_run_id
+    pause_hook register_tools resume_hook retention revoke_key rotate_hook_secret set_clock set_retention
+    test_hook update_hook uuid7 validate_graph
 """
 
 

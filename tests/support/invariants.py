@@ -10,9 +10,7 @@ from psycopg.rows import DictRow
 
 ENDS = "('step_completed', 'step_failed', 'step_expired', 'step_skipped', 'approval_decided')"
 # What ends the attempts of a step, or begins to count them anew.
-LAST_ATTEMPTS = (
-    f"{ENDS[:-1]}, 'step_cancelled', 'item_completed', 'item_failed', 'step_undone', 'undo_failed', 'run_retried')"
-)
+LAST_ATTEMPTS = f"{ENDS[:-1]}, 'step_cancelled', 'item_completed', 'item_failed', 'step_undone', 'undo_failed', 'run_retried')"
 RUN_ENDS = "('run_completed', 'run_failed', 'run_cancelled')"
 
 INVARIANTS: dict[str, str] = {

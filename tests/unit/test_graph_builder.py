@@ -1,6 +1,7 @@
 """The builder of graphs: sugar whose product is the JSON, byte for byte what was put in."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -94,6 +95,86 @@ def test_the_builder_writes_the_language() -> None:
     }
 
 
+def test_every_type_of_node_has_a_method() -> None:
+    g = Graph(
+        timeout=timedelta(hours=1), input_schema={"type": "object"}, reducers={"a": "sum"}, output="${$.a}"
+    )
+    g.task("t", profile, compensate=profile, heartbeat=5, concurrency_key="${$.k}", concurrency=2)
+    g.sql("s", "select f($1)", input=("${$.a}",))
+    g.map("m", profile, "${$.files}", concurrency=5, tolerate="10%", timeout="5s", retry={"max_attempts": 2})
+    g.child("c", "other@2", input={"x": "${$.x}"}, into="y")
+    g.wait("w1", duration=timedelta(days=1))
+    g.wait("w2", duration="${$.pause}", join="any", cancel_rest=True)
+    g.wait("w3", until=datetime(2030, 1, 1, tzinfo=UTC))
+    g.wait("w4", signal="go", deadline=60, join=2)
+    g.wait("w5", row={"table": "shop.orders", "key": "${$.id}", "condition": {"status": "paid"}})
+    g.approval(
+        "a",
+        form={"type": "object"},
+        assignees=["role:finance"],
+        quorum=2,
+        exclude_initiator=True,
+        deadline="48 hours",
+        remind={"after": 3600, "to": ["role:cfo"]},
+    )
+    assert g.to_json() == {
+        "timeout": "3600 seconds",
+        "input_schema": {"type": "object"},
+        "reducers": {"a": "sum"},
+        "output": "${$.a}",
+        "nodes": [
+            {
+                "id": "t",
+                "function": "profile_data",
+                "compensate": "profile_data",
+                "heartbeat": "5 seconds",
+                "concurrency_key": "${$.k}",
+                "concurrency": 2,
+            },
+            {"id": "s", "sql": "select f($1)", "input": ["${$.a}"]},
+            {
+                "id": "m",
+                "type": "map",
+                "function": "profile_data",
+                "items": "${$.files}",
+                "concurrency": 5,
+                "tolerate": "10%",
+                "timeout": "5s",
+                "retry": {"max_attempts": 2},
+            },
+            {"id": "c", "type": "graph", "graph": "other@2", "input": {"x": "${$.x}"}, "into": "y"},
+            {"id": "w1", "type": "wait", "for": "86400 seconds"},
+            {"id": "w2", "type": "wait", "for": "${$.pause}", "join": "any", "cancel_rest": True},
+            {"id": "w3", "type": "wait", "until": "2030-01-01T00:00:00+00:00"},
+            {
+                "id": "w4",
+                "type": "wait",
+                "signal": "go",
+                "deadline": "60 seconds",
+                "join": {"at_least": 2},
+            },
+            {
+                "id": "w5",
+                "type": "wait",
+                "row": {"table": "shop.orders", "key": "${$.id}", "condition": {"status": "paid"}},
+            },
+            {
+                "id": "a",
+                "type": "approval",
+                "form": {"type": "object"},
+                "assignees": ["role:finance"],
+                "quorum": 2,
+                "exclude_initiator": True,
+                "deadline": "48 hours",
+                "remind": {"after": "3600 seconds", "to": ["role:cfo"]},
+            },
+        ],
+        "edges": [],
+        "start_node": "t",
+    }
+    assert Graph.from_json(g.to_json()) == g
+
+
 def test_what_the_builder_writes_is_a_value_of_its_own() -> None:
     graph = built()
     graph.to_json()["nodes"].clear()
@@ -135,4 +216,12 @@ def test_slips_in_retry_and_timeout_are_told_where_they_are_written() -> None:
         Graph().task("a", "f", retry={"attempts": 3})
     with pytest.raises(ConfigError, match="timeout of the node a"):
         Graph().task("a", "f", timeout="later")
+    with pytest.raises(ConfigError, match="deadline of the node a"):
+        Graph().wait("a", signal="go", deadline=0)
+    with pytest.raises(ConfigError, match="remind of the node a"):
+        Graph().approval("a", remind={"after": "later"})
+    with pytest.raises(ConfigError, match="duration of the node a"):
+        Graph().wait("a", duration="soon")
+    with pytest.raises(ConfigError, match="the node a waits has no zone"):
+        Graph().wait("a", until=datetime(2030, 1, 1))
     assert "Graph({" in repr(built())

@@ -1,0 +1,102 @@
+"""delete_graph: a version that nothing depends on goes, and no other."""
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+from tests.graphs.graphs import Graphs, tasks
+from tests.support.engine import definition
+from tests.support.races import Rival, open_connection
+
+
+def refused(graphs: Graphs, graph: str) -> psycopg.Error:
+    with pytest.raises(psycopg.Error) as raised, graphs.connection.transaction():
+        graphs.value("select pgorch.delete_graph(%s)", graph)
+    return raised.value
+
+
+def test_a_version_without_runs_is_deleted_with_all_that_belongs_to_it(graphs: Graphs) -> None:
+    graphs.create(tasks("a b", ["a>b"], name="g"))
+    graph_id = graphs.create(tasks("a", name="g"))["graph_id"]
+    (deleted,) = graphs.rows("select * from pgorch.delete_graph('g')")
+    assert deleted == {"graph_id": graph_id, "name": "g", "version": 2, "watched": []}
+    assert graphs.value("select array_agg(version) from pgorch.graphs") == [1]
+    assert graphs.value("select count(*) from pgorch.nodes where graph_id = %s", graph_id) == 0
+
+
+def test_a_version_with_runs_stays_also_after_they_have_ended(graphs: Graphs) -> None:
+    graphs.create(tasks("a", name="g"))
+    run_id = graphs.value("select pgorch.start('g')")
+    problem = refused(graphs, "g")
+    assert (problem.sqlstate, problem.diag.message_primary) == ("OR002", "g@1 has runs")
+    graphs.value("select pgorch.cancel(%s)", run_id)
+    assert refused(graphs, "g").sqlstate == "OR002"
+
+
+def test_runs_in_any_bucket_count(graphs: Graphs) -> None:
+    graphs.create(tasks("a", name="g"))
+    graphs.value("select pgorch.start('g', p_bucket => 255)")
+    assert refused(graphs, "g").sqlstate == "OR002"
+
+
+def test_a_child_stays_as_long_as_a_parent_names_it(graphs: Graphs) -> None:
+    graphs.create(tasks("a", name="child"))
+    graphs.create(definition([{"id": "c", "type": "graph", "graph": "child"}], name="parent"))
+    problem = refused(graphs, "child")
+    assert problem.sqlstate == "OR002"
+    assert problem.diag.message_primary == "child@1 is run by the graph parent@1"
+    graphs.value("select pgorch.delete_graph('parent')")
+    graphs.value("select pgorch.delete_graph('child')")
+    assert graphs.value("select count(*) from pgorch.graphs") == 0
+
+
+def test_what_is_not_there_cannot_be_deleted(graphs: Graphs) -> None:
+    graphs.create(tasks("a", name="g"))
+    assert refused(graphs, "gg@3").sqlstate == "OR003"
+    assert refused(graphs, "g@3").sqlstate == "OR003"
+
+
+def test_a_run_that_is_being_started_is_waited_for(database: str) -> None:
+    """Else it would be committed without its graph."""
+    with open_connection(database) as starter:
+        graphs = Graphs(starter)
+        graphs.register("f")
+        graphs.create(tasks("a", name="g"))
+        with starter.transaction():
+            graphs.value("select pgorch.start('g')")
+            rival = Rival(database, "select * from pgorch.delete_graph('g')")
+            rival.wait_until_blocked()
+        with pytest.raises(psycopg.Error, match="g@1 has runs"):
+            rival.rows()
+
+
+def test_a_start_during_the_deletion_finds_no_graph(database: str) -> None:
+    with open_connection(database) as deleter:
+        graphs = Graphs(deleter)
+        graphs.register("f")
+        graphs.create(tasks("a", name="g"))
+        with deleter.transaction():
+            graphs.value("select pgorch.delete_graph('g')")
+            start = Rival(database, "select pgorch.start('g')")
+            start.wait_until_blocked()
+            parent = definition([{"id": "c", "type": "graph", "graph": "g"}], name="parent")
+            create = Rival(database, "select * from pgorch.create_graph(%s)", Jsonb(parent))
+            create.wait_until_blocked()
+        for rival in (start, create):
+            with pytest.raises(psycopg.Error) as raised:
+                rival.rows()
+            assert raised.value.sqlstate in ("OR003", "OR004", "P0002")
+        assert graphs.value("select count(*) from pgorch.runs") == 0
+
+
+def test_a_long_transaction_is_not_waited_for(database: str) -> None:
+    with open_connection(database) as reader, open_connection(database) as deleter:
+        graphs = Graphs(deleter)
+        graphs.register("f")
+        graphs.create(tasks("a", name="g"))
+        with reader.transaction():
+            reader.execute("select pgorch.find_graph('g')")
+            problem = refused(graphs, "g")
+        assert problem.sqlstate == "OR002"
+        assert "open for 5 seconds" in str(problem)
+        graphs.value("select pgorch.delete_graph('g')")
