@@ -441,6 +441,48 @@ class DeliveryPage(BaseModel):
     next_cursor: str | None
 
 
+class SetLimit(BaseModel):
+    kind: Literal["queue", "tool"]
+    name: str
+    concurrency: int | None = Field(description="Steps under way at once at most; null: any number.")
+    rate: int | None = Field(description="Attempts that begin in each time at most; null: any number.")
+    per_seconds: float | None
+    burst: int | None
+
+
+class Limit(SetLimit):
+    under_way: int = Field(description="Steps that count for it now.")
+    may_begin: int | None = Field(description="How many attempts the rate would let begin now.")
+    set_at: str
+    set_by: str
+
+
+class LimitList(BaseModel):
+    limits: list[Limit]
+
+
+class DroppedLimit(BaseModel):
+    kind: Literal["queue", "tool"]
+    name: str
+    dropped: bool
+
+
+class ConcurrencyKey(BaseModel):
+    graph: str
+    node: str
+    key: str
+    concurrency: int
+    under_way: int = Field(description="Steps that a worker performs.")
+    ready: int = Field(description="Steps that have a place and wait for a worker.")
+    waiting: int = Field(description="Steps that wait for a place.")
+    retrying: int
+    oldest_at: str
+
+
+class ConcurrencyKeyList(BaseModel):
+    keys: list[ConcurrencyKey]
+
+
 class Health(BaseModel):
     status: Literal["ok"]
 

@@ -103,6 +103,21 @@ _QUEUES: Final[LiteralString] = """
         from pgorch.queue_depth q group by q.queue, q.tool) x
     order by x.queue, x.tool
 """
+_LIMITS: Final[LiteralString] = """
+    select x.name, to_json(x) from (
+        select l.kind, l.name, l.concurrency, sum(l.under_way)::int as under_way, l.rate,
+               extract(epoch from l.per)::float8 as per_seconds, l.burst, sum(l.may_begin)::int as may_begin,
+               l.set_at, l.set_by
+        from pgorch.limit_list l
+        group by l.kind, l.name, l.concurrency, l.rate, l.per, l.burst, l.set_at, l.set_by) x
+    order by x.kind, x.name
+"""
+_CONCURRENCY_KEYS: Final[LiteralString] = """
+    select x.key, to_json(x) from (
+        select k.graph, k.node, k.key, k.concurrency, k.under_way, k.ready, k.waiting, k.retrying, k.oldest_at
+        from pgorch.concurrency_key_list k
+        order by k.waiting desc, k.graph, k.node, k.key limit %(limit)s::int) x
+"""
 _SCHEDULES: Final[LiteralString] = """
     select x.name, to_json(x) from (
         select s.name, s.graph, s.cron, s.time_zone, s.queue, s.priority, s.labels, s.overlap, s.catch_up,
@@ -201,6 +216,15 @@ async def workers(connection: AsyncConnection[TupleRow]) -> list[Row]:
 
 async def queues(connection: AsyncConnection[TupleRow]) -> list[Row]:
     return await _rows(connection, _QUEUES, {})
+
+
+async def limits(connection: AsyncConnection[TupleRow]) -> list[Row]:
+    return await _rows(connection, _LIMITS, {})
+
+
+async def concurrency_keys(connection: AsyncConnection[TupleRow], *, limit: int) -> list[Row]:
+    """Those with most waiting first."""
+    return await _rows(connection, _CONCURRENCY_KEYS, {"limit": limit})
 
 
 async def schedules(connection: AsyncConnection[TupleRow], *, after: str | None, limit: int) -> list[Row]:

@@ -111,6 +111,20 @@ LABELS: Final[Json] = {
 }
 
 
+class LimitRequest(Body):
+    """A limit, whole: what is left out is not limited."""
+
+    concurrency: int | None = Field(None, ge=0, description="Steps under way at once; 0: none is begun.")
+    rate: int | None = Field(None, ge=1, description="Attempts that begin in each `per`.")
+    per: str | None = Field(None, max_length=100, description='An interval, for instance "1 minute".')
+    burst: int | None = Field(
+        None,
+        ge=1,
+        description="How many of them may begin at once after a pause: in no time of `per` more than rate + "
+        "burst begin. If left out: what falls on a tenth of a second, at least 1.",
+    )
+
+
 class ScheduleRequest(Body):
     """Describes a schedule."""
 

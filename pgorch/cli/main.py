@@ -15,6 +15,7 @@ from pgorch.cli import (
     graphs,
     hooks,
     keys,
+    limits,
     lists,
     migrate,
     retention,
@@ -66,6 +67,7 @@ app.add_typer(schedules.app, name="schedules")
 app.add_typer(lists.workers, name="workers")
 app.add_typer(lists.tools, name="tools")
 app.add_typer(lists.queues, name="queues")
+app.add_typer(limits.app, name="limits")
 app.add_typer(retention.app, name="retention")
 app.add_typer(keys.app, name="keys")
 app.add_typer(hooks.app, name="hooks")

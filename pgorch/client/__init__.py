@@ -19,6 +19,6 @@ from pgorch.client.async_client import AsyncClient
 from pgorch.client.run import Run
 from pgorch.client.schedules import Schedule
 from pgorch.client.sync_client import Client
-from pgorch.database.rows import CreatedGraph
+from pgorch.database.rows import CreatedGraph, Limit
 
-__all__ = ["AsyncClient", "Client", "CreatedGraph", "Run", "Schedule"]
+__all__ = ["AsyncClient", "Client", "CreatedGraph", "Limit", "Run", "Schedule"]

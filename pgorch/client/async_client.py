@@ -8,6 +8,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
+from pgorch.client.limits import AsyncLimits
 from pgorch.client.run import (
     AT_REST,
     ENDED,
@@ -27,7 +28,7 @@ from pgorch.database.translation import translated
 from pgorch.graph import Graph
 
 
-class AsyncClient(AsyncSchedules):
+class AsyncClient(AsyncSchedules, AsyncLimits):
     """`Client` for asyncio, with the same methods. Tasks of one event loop may share it.
 
     See `Client` for what is done with `dsn` and `connection`.

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from psycopg import Connection
 
+from pgorch.client.limits import Limits
 from pgorch.client.run import (
     AT_REST,
     ENDED,
@@ -27,7 +28,7 @@ from pgorch.database.translation import translated
 from pgorch.graph import Graph
 
 
-class Client(Schedules):
+class Client(Schedules, Limits):
     """A sync client. Threads may share it; their calls take turns.
 
     With `dsn` (or what `resolve_dsn` finds) it has a connection of its own, opened when first needed and anew

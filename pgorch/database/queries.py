@@ -16,6 +16,7 @@ from psycopg import AsyncConnection, Connection
 from psycopg.rows import BaseRowFactory, class_row, scalar_row
 
 from pgorch.database import statements
+from pgorch.database.limit_queries import LimitQueries, SyncLimitQueries
 from pgorch.database.looking import Looking, SyncLooking
 from pgorch.database.rows import ApiPrincipal, CreatedGraph, DeletedGraph, Event, WatchedRun
 from pgorch.database.schedule_queries import ScheduleQueries, SyncScheduleQueries
@@ -30,7 +31,7 @@ _IDS: BaseRowFactory[list[UUID]] = scalar_row
 _TEXT: BaseRowFactory[str] = scalar_row
 
 
-class Queries(Looking, ScheduleQueries):
+class Queries(Looking, ScheduleQueries, LimitQueries):
     """The SQL functions on an async connection."""
 
     def __init__(self, connection: AsyncConnection[Any]) -> None:
@@ -231,7 +232,7 @@ class Queries(Looking, ScheduleQueries):
                 return await cursor.fetchall()
 
 
-class SyncQueries(SyncLooking, SyncScheduleQueries):
+class SyncQueries(SyncLooking, SyncScheduleQueries, SyncLimitQueries):
     """The SQL functions on a sync connection: the methods of `Queries`, one by one."""
 
     def __init__(self, connection: Connection[Any]) -> None:

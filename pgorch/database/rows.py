@@ -1,5 +1,6 @@
 """What the SQL functions return, typed."""
 
+from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -34,6 +35,17 @@ class Event(NamedTuple):
 
     seq: int
     event: Any
+
+
+class Limit(NamedTuple):
+    """A limit of a queue or tool. None: not limited in this way."""
+
+    kind: str
+    name: str
+    concurrency: int | None
+    rate: int | None
+    per: timedelta | None
+    burst: int | None
 
 
 class ApiPrincipal(NamedTuple):

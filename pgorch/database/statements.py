@@ -105,6 +105,18 @@ select pgorch.delete_schedule(p_name => %(name)s::text, p_actor => %(actor)s::te
 
 SCHEDULE_DOCUMENT: Final[LiteralString] = "select pgorch.schedule_document(p_name => %(name)s::text)"
 
+SET_LIMIT: Final[LiteralString] = """
+select l.kind, l.name, l.concurrency, l.rate, l.per, l.burst
+from pgorch.set_limit(
+    p_kind => %(kind)s::text, p_name => %(name)s::text, p_concurrency => %(concurrency)s::integer,
+    p_rate => %(rate)s::integer, p_per => %(per)s::interval, p_burst => %(burst)s::integer,
+    p_actor => %(actor)s::text) l
+"""
+
+DROP_LIMIT: Final[LiteralString] = """
+select pgorch.drop_limit(p_kind => %(kind)s::text, p_name => %(name)s::text, p_actor => %(actor)s::text)
+"""
+
 API_PRINCIPAL: Final[LiteralString] = """
 select p.principal, p.roles, p.expires_in
 from pgorch.api_principal(p_id => %(id)s::text, p_hash => %(hash)s::bytea) p

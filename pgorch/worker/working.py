@@ -15,6 +15,7 @@ from pgorch.database.worker_queries import Advanced, Look, Result, held, prepare
 from pgorch.errors import PgorchError
 from pgorch.tool import Tool
 from pgorch.worker import outcomes
+from pgorch.worker.alarms import Alarms
 from pgorch.worker.bell import Bell
 from pgorch.worker.connections import open_async, pause_seconds
 from pgorch.worker.handing_in import HandingIn
@@ -66,6 +67,7 @@ class Working:
         self._to_look: set[int] = set()
         self._awake: set[int] = set()
         self._look_at = 0.0
+        self._alarms = Alarms(self.look)
         # Where to look from the next time, as the engine said. Its own business: it is only handed back.
         self._cursors: dict[int, str | None] = {}
         self._light_sleep: list[float] = []
@@ -222,7 +224,11 @@ class Working:
             elif row.kind == "looked":
                 self._cursors[bucket] = row.message
             elif row.kind == "later":
-                loop.call_later(float(row.delay_seconds or 0), self.look, bucket)
+                seconds = float(row.delay_seconds or 0)
+                if row.step_id is None:
+                    self._alarms.set(bucket, seconds)
+                else:
+                    loop.call_later(seconds, self.look, bucket)
             else:
                 log.info("a result was refused: %s", row.message, extra={"step_id": row.step_id})
         return got

@@ -158,7 +158,7 @@ create or replace function pgorch._give_back(
     as $$
 declare
     v_keys text[];
-    v_now timestamptz;
+    v_times timestamptz[];
 begin
     -- From two deaths on a step waits where only one at a time is taken ('!'), from three on it is not run any more ('').
     -- A step with a concurrency key gives up its place, and waits for another until it may run again.
@@ -180,15 +180,10 @@ begin
         where s.bucket = p_bucket and s.id = any (p_step_ids)
           and r.bucket = p_bucket and r.id = s.run_id
           and n.graph_id = s.graph_id and n.id = s.node
-        returning s.limiter)
-    select array_agg(distinct b.limiter) into v_keys from back b where b.limiter is not null;
+        returning s.limiter, s.ready_at)
+    select array_agg(b.limiter), array_agg(b.ready_at) into v_keys, v_times from back b where b.limiter is not null;
     if v_keys is not null then
-        -- Others may have the places now, and the step itself one when it is due.
-        v_now := pgorch.clock_now();
-        perform pgorch._key_changed(p_bucket, v_keys, v_now);
-        if p_ready_at > v_now then
-            perform pgorch._key_changed(p_bucket, v_keys, p_ready_at);
-        end if;
+        perform pgorch._keys_given_back(p_bucket, v_keys, v_times, pgorch.clock_now());
     end if;
     perform pgorch._wake_workers(p_bucket);
 end

@@ -229,8 +229,8 @@ declare
     v_actor constant text := pgorch._actor(p_actor);
     v_now constant timestamptz := pgorch.clock_now();
     v_seconds constant double precision := extract(epoch from p_per);
+    v_before pgorch.limits;
     v_limit pgorch.limits;
-    v_new boolean;
 begin
     perform pgorch._check_limit_name(p_kind, p_name);
     if p_concurrency is null and p_rate is null then
@@ -248,7 +248,7 @@ begin
     elsif p_burst not between 1 and 1000000 then
         perform pgorch._raise('OR006', format('a burst of %s is outside 1 to 1,000,000', p_burst), 'With 1 the attempts are spread evenly.');
     end if;
-    v_new := not exists (select from pgorch.limits l where l.kind = p_kind and l.name = p_name);
+    select l.* into v_before from pgorch.limits l where l.kind = p_kind and l.name = p_name for update;
     insert into pgorch.limits as l (kind, name, concurrency, rate, per, burst, set_at, set_by)
     values (p_kind, p_name, p_concurrency, p_rate, make_interval(secs => v_seconds),
             -- Workers look every few hundredths of a second: what comes in between must not be lost.
@@ -259,7 +259,7 @@ begin
         set_at = excluded.set_at, set_by = excluded.set_by
     returning l.* into v_limit;
     for v_bucket in 0 .. pgorch.bucket_count() - 1 loop
-        if v_new then
+        if v_before.kind is null then
             perform pgorch._count_in(v_bucket, p_kind, p_name);
         end if;
         -- A rate that was raised holds at once: what the lower one has spent counts no more than a burst of the new one.
@@ -268,6 +268,8 @@ begin
           and s.next_at > v_now + (v_limit.burst + 0.5) * v_limit.per / v_limit.rate;
         perform pgorch._wake_workers(v_bucket);
     end loop;
+    perform pgorch._audit(0, v_actor, 'set_limit', null, p_before => case when v_before.kind is not null then to_jsonb(v_before) end,
+        p_after => to_jsonb(v_limit));
     return v_limit;
 end
 $$;
@@ -322,8 +324,9 @@ create or replace function pgorch.drop_limit(p_kind text, p_name text, p_actor t
     as $$
 declare
     v_actor constant text := pgorch._actor(p_actor);
+    v_limit pgorch.limits;
 begin
-    delete from pgorch.limits l where l.kind = p_kind and l.name = p_name;
+    delete from pgorch.limits l where l.kind = p_kind and l.name = p_name returning l.* into v_limit;
     if not found then
         perform pgorch._raise('OR003', format('there is no limit of %s %s', coalesce(p_kind, 'null'), coalesce(pgorch._quoted(p_name), 'null')),
             'See the view pgorch.limit_list for those there are.');
@@ -331,6 +334,7 @@ begin
     for v_bucket in 0 .. pgorch.bucket_count() - 1 loop
         perform pgorch._wake_workers(v_bucket);
     end loop;
+    perform pgorch._audit(0, v_actor, 'drop_limit', null, p_before => to_jsonb(v_limit));
 end
 $$;
 comment on function pgorch.drop_limit is 'Takes a limit away, from the next claim on.';

@@ -1,11 +1,17 @@
 -- Concurrency keys. A step with a key waits outside the lanes (held = 'limit') until it is given a place, and keeps that until
 -- it ends or is given back, for instance for another attempt. A key is shared by the steps of one node, in all runs and
--- versions of its graph. With a number at most so many have a place at once. Without one there is no limit, but only so
--- many of a key stand in the lane at once, and the next ones line up behind what came meanwhile: whoever has a
--- hundred thousand steps is served in turn with whoever has ten.
+-- versions of its graph; so many of them as the node's `concurrency` says have a place at once. Of a key with a large number
+-- only a few stand in the lane at once, and the next ones line up behind what came meanwhile: whoever has a hundred
+-- thousand steps is served in turn with whoever has ten.
 --
 -- Nobody who enters or ends a step gives places: they note the key and go on. Places are given by whoever looks for steps
 -- next, one at a time in each bucket, who waits for no run and no step while doing so. Hence no new order of locks.
+
+create or replace function pgorch._key_window() returns integer
+    language sql immutable parallel safe
+    as $$ select 100 $$;
+comment on function pgorch._key_window() is
+    'How many steps of one key stand in the lanes at once. Fewer make shares finer, more give workers with many slots more at a look.';
 
 create or replace function pgorch._limiter(
     p_bucket integer, p_run pgorch.runs, p_graph pgorch.graphs, p_node pgorch.nodes, out limiter text, out problem jsonb)
@@ -43,6 +49,20 @@ $$;
 comment on function pgorch._key_changed is
     'To be called by whoever enters, ends or gives back steps with these keys (nulls are passed over): places are given anew from p_due_at on.';
 
+create or replace function pgorch._keys_given_back(
+    p_bucket integer, p_limiters text[], p_ready_at timestamptz[], p_now timestamptz) returns void
+    language plpgsql
+    as $$
+begin
+    -- Others may have the places now, and the steps themselves when they are due.
+    insert into pgorch._key_changes (bucket, limiter, due_at)
+    select p_bucket, k.limiter, k.due_at
+    from (select t.limiter, p_now as due_at from unnest(p_limiters) t(limiter)
+          union select t.limiter, t.ready_at from unnest(p_limiters, p_ready_at) t(limiter, ready_at) where t.ready_at > p_now) k;
+end
+$$;
+comment on function pgorch._keys_given_back is 'Steps with these keys have given up their places, and may have others from these times on.';
+
 create or replace function pgorch._refill(p_bucket integer, p_step_ids bigint[], p_now timestamptz) returns boolean
     language plpgsql
     as $$
@@ -54,17 +74,16 @@ begin
     cross join lateral (
         select from pgorch.steps w
         where w.bucket = p_bucket and w.limiter = s.limiter and w.held = 'limit' and w.ready_at <= p_now limit 1) w
-    where s.bucket = p_bucket and s.id = any ((select p_step_ids)::bigint[]) and n.concurrency is null;
+    where s.bucket = p_bucket and s.id = any ((select p_step_ids)::bigint[]) and n.concurrency > pgorch._key_window();
     return found;
 end
 $$;
-comment on function pgorch._refill is 'Steps have left the lane: notes those of their keys of which others may take their places there. Are there any?';
+comment on function pgorch._refill is 'Steps have left the lanes: notes those of their keys of which others may line up now. Are there any?';
 
 create or replace function pgorch._admit(p_bucket integer, p_from timestamptz, p_now timestamptz) returns bigint[]
     language plpgsql
     as $$
 declare
-    v_window constant integer := 100;
     v_keys text[];
     v_open text[];
     v_free bigint[];
@@ -80,7 +99,7 @@ begin
     select array_agg(distinct s.limiter) into v_keys from seen s;
 
     select array_agg(f.limiter), array_agg(f.free) into v_open, v_free
-    from pgorch._free_places(p_bucket, v_keys, v_window, p_now) f where f.free > 0;
+    from pgorch._free_places(p_bucket, v_keys, p_now) f where f.free > 0;
     if v_open is null then
         return null;
     end if;
@@ -102,21 +121,20 @@ begin
     -- If who was passed over stays as it was, nobody tells.
     insert into pgorch._key_changes (bucket, limiter, due_at)
     select p_bucket, f.limiter, p_now + interval '1 second'
-    from pgorch._free_places(p_bucket, v_open, v_window, p_now) f where f.free > 0;
+    from pgorch._free_places(p_bucket, v_open, p_now) f where f.free > 0;
     return v_ids;
 end
 $$;
 comment on function pgorch._admit is
     'Gives free places to the steps that wait longest, the most urgent first, for the keys that have changed since p_from; returns those steps, null if none.';
 
-create or replace function pgorch._free_places(
-    p_bucket integer, p_limiters text[], p_window integer, p_now timestamptz)
+create or replace function pgorch._free_places(p_bucket integer, p_limiters text[], p_now timestamptz)
     returns table (limiter text, free bigint)
     language plpgsql
     as $$
 begin
     return query
-        select k.limiter, coalesce(n.concurrency, p_window) - t.taken
+        select k.limiter, least(n.concurrency - t.taken, pgorch._key_window() - t.in_lane)
         from unnest(p_limiters) k(limiter)
         -- The number is that of the first who waits: versions of a graph may have different ones.
         cross join lateral (
@@ -126,10 +144,9 @@ begin
         cross join lateral (
             select n.concurrency from pgorch.nodes n where n.graph_id = f.graph_id and n.id = f.node limit 1) n
         cross join lateral (
-            select count(*) as taken from pgorch.steps s
-            where s.bucket = p_bucket and s.limiter = k.limiter and s.held is null
-              and (n.concurrency is not null or s.worker_id is null)) t;
+            select count(*) as taken, count(*) filter (where s.worker_id is null) as in_lane from pgorch.steps s
+            where s.bucket = p_bucket and s.limiter = k.limiter and s.held is null) t;
 end
 $$;
 comment on function pgorch._free_places is
-    'How many places are free for each key of which steps wait: without a number, in the lane. Negative if a number was lowered.';
+    'How many places are free for each key of which steps wait. Negative if the number was lowered.';

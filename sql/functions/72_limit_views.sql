@@ -43,7 +43,7 @@ comment on column pgorch.concurrency_key_list.bucket is 'Bucket.';
 comment on column pgorch.concurrency_key_list.graph is 'Name of the graph: its versions share their keys.';
 comment on column pgorch.concurrency_key_list.node is 'Node.';
 comment on column pgorch.concurrency_key_list.key is 'What its concurrency_key gave.';
-comment on column pgorch.concurrency_key_list.concurrency is 'How many steps may have a place at once; null: any number, but each key in turn.';
+comment on column pgorch.concurrency_key_list.concurrency is 'How many steps may have a place at once.';
 comment on column pgorch.concurrency_key_list.under_way is 'Steps that a worker performs.';
 comment on column pgorch.concurrency_key_list.ready is 'Steps that have a place and wait for a worker.';
 comment on column pgorch.concurrency_key_list.waiting is 'Steps that wait for a place.';

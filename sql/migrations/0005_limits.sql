@@ -47,6 +47,6 @@ comment on column pgorch.steps.tool_limit is 'Tool whose limit counts this lease
 -- These serve the counts at a claim. They are empty where there are no limits.
 create index steps_counted_by_queue on pgorch.steps (bucket, queue_limit) where queue_limit is not null;
 create index steps_counted_by_tool on pgorch.steps (bucket, tool_limit) where tool_limit is not null;
--- Serve the places of concurrency keys: who has one, and who waits, in the order in which they get one.
-create index steps_with_a_place on pgorch.steps (bucket, limiter) where limiter is not null and held is null;
-create index steps_without_a_place on pgorch.steps (bucket, limiter, priority desc, id) where held = 'limit';
+-- Serves the places of concurrency keys: who has one, and who waits, in the order in which they get one. One index for
+-- both: each index of this table costs every statement that writes to it.
+create index steps_with_keys on pgorch.steps (bucket, limiter, held, priority desc, id) where limiter is not null;

@@ -82,6 +82,7 @@ def test_every_command_has_help_that_says_what_it_does(path: tuple[str, ...], no
         *["hooks resume", "hooks delete", "hooks deliveries", "hooks test"],
         *["runs diff", "runs explain", "runs timeline", "runs tree", "runs export", "runs label"],
         *["workers list", "tools list", "queues list", "retention show", "retention set"],
+        *["limits list", "limits keys", "limits set", "limits drop"],
     ],
 )
 def test_the_command_exists(path: str) -> None:

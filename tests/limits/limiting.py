@@ -12,17 +12,13 @@ from tests.support.races import open_connection
 CUSTOMER = "${$.customer}"
 
 
-def keyed(
-    engine: Engine, concurrency: int | None = None, key: str = CUSTOMER, node: str = "a", graph: Any = None
-) -> str:
+def keyed(engine: Engine, concurrency: int, key: str = CUSTOMER, node: str = "a", graph: Any = None) -> str:
     """A graph in which `node` has a concurrency key; its id."""
-    graph_id = engine.graph(graph or definition("a"))
-    engine.connection.execute(
-        "update pgorch.nodes set concurrency_key = %s, concurrency = %s, fast_in = false"
-        " where graph_id = %s and id = %s",
-        [Jsonb(key), concurrency, graph_id, node],
-    )
-    return graph_id
+    graph = graph or definition("a")
+    for each in graph["nodes"]:
+        if each["id"] == node:
+            each |= {"concurrency_key": key, "concurrency": concurrency}
+    return engine.graph(graph)
 
 
 def start(engine: Engine, graph: str, customers: Iterable[Any], **options: Any) -> list[Any]:
@@ -74,8 +70,8 @@ def at_once(dsn: str, workers: list[Worker], act: Callable[[Worker], None]) -> N
 
 
 def in_rounds(engine: Engine, dsn: str, workers: int = 8) -> list[list[str]]:
-    """Many workers perform all there is, in rounds: all claim at once and again, and only then all hand in. The
-    nodes that were under way in each round."""
+    """Many workers perform all there is, in rounds: all claim at once and again, and only then all hand in.
+    The nodes that were under way in each round."""
     together = threading.Barrier(workers, timeout=60)
     lock = threading.Lock()
     rounds: list[list[str]] = [[]]

@@ -7,14 +7,14 @@ import pytest
 from psycopg.rows import DictRow
 
 from tests.limits.limiting import claim, hand_in, in_rounds, keyed, start, start_many
-from tests.support.engine import Engine, Worker, definition
+from tests.support.engine import Engine, Step, Worker, definition
 from tests.support.races import Rival, open_connection
 
 RETRY = {"max_attempts": 3, "initial_interval": "10 seconds", "jitter": 0}
 
 
-def customers(steps: list[object]) -> str:
-    return " ".join(sorted(str(s.state["customer"]) for s in steps))  # type: ignore[attr-defined]
+def customers(steps: list[Step]) -> str:
+    return " ".join(sorted(str(s.state["customer"]) for s in steps))
 
 
 def test_of_each_key_no_more_are_under_way_than_the_number(engine: Engine) -> None:
@@ -238,7 +238,7 @@ def test_a_step_that_was_passed_over_and_not_cancelled_gets_a_place_soon(
 
 
 def test_one_customers_thousands_do_not_keep_back_another_ones_ten(engine: Engine) -> None:
-    graph = keyed(engine)
+    graph = keyed(engine, 10_000)
     start_many(engine, graph, "big", 5000)
     at_hand = claim(engine.worker, 20)
     start_many(engine, graph, "small", 10)
@@ -249,24 +249,49 @@ def test_one_customers_thousands_do_not_keep_back_another_ones_ten(engine: Engin
     assert done.count("big") < 300
 
 
-def test_without_a_number_a_key_is_no_limit(engine: Engine) -> None:
-    start_many(engine, keyed(engine), "big", 350)
+def test_a_number_above_the_window_is_reached_in_one_go(engine: Engine) -> None:
+    start_many(engine, keyed(engine, 300), "big", 350)
     claimed = 0
     rows = engine.worker.advance([], 500, bucket=0)
     while any(r.kind == "later" and r.delay_seconds == 0 for r in rows):
         claimed += sum(r.kind == "step" for r in rows)
         rows = engine.worker.advance([], 500 - claimed, bucket=0)
     claimed += sum(r.kind == "step" for r in rows)
-    assert claimed == 350
+    assert claimed == 300
 
 
 def test_the_number_can_be_another_one_in_the_next_version(engine: Engine) -> None:
-    one = keyed(engine, 1, graph=definition("a", name="orders"))
-    start(engine, one, ["ann"] * 2)
-    assert len(claim(engine.worker)) == 1
-    engine.connection.execute("update pgorch.nodes set concurrency = 2")
-    start(engine, one, ["ann"])
-    assert len(claim(engine.worker)) == 1
+    start(engine, keyed(engine, 1, graph=definition("a", name="orders")), ["ann"] * 2)
+    [first] = claim(engine.worker)
+    two = keyed(engine, 3, graph=definition("a", name="orders"))
+    start(engine, two, ["ann"] * 2)
+    assert claim(engine.worker) == [], "who waits longest is of the first version"
+    assert len(hand_in(engine.worker, [first], want=9)) == 1
+    engine.jump("1.1 seconds")
+    assert len(claim(engine.worker)) == 2
+
+
+def test_a_paused_run_gives_up_its_place_and_lines_up_anew(engine: Engine) -> None:
+    runs = start(engine, keyed(engine, 1), ["ann"] * 3)
+    engine.worker.release(claim(engine.worker)[0])
+    engine.value("select pgorch.pause(%s)", runs[0])
+    [second] = claim(engine.worker)
+    assert second.run_id == runs[1]
+    engine.value("select pgorch.resume(%s)", runs[0])
+    assert claim(engine.worker) == []
+    assert [s.run_id for s in hand_in(engine.worker, [second], want=9)] == [runs[0]]
+
+
+def test_a_run_that_is_resumed_before_its_retry_is_due_gets_its_place_then(engine: Engine) -> None:
+    [run] = start(engine, keyed(engine, 1, graph=definition([{"id": "a", "retry": RETRY}])), ["ann"])
+    engine.worker.fail(claim(engine.worker)[0])
+    engine.value("select pgorch.pause(%s)", run)
+    claim(engine.worker)
+    engine.value("select pgorch.resume(%s)", run)
+    assert claim(engine.worker) == []
+    engine.jump("11 seconds")
+    engine.worker.enlist()
+    assert [s.attempt for s in claim(engine.worker)] == [2]
 
 
 def test_a_step_that_waits_for_a_place_is_seen_to_do_so(engine: Engine) -> None:

@@ -101,6 +101,7 @@ def use_everything(engine: Engine) -> None:
     assert engine.cancel(engine.start("only_approval", bucket=MINE)) == "cancelled"
     answer_questions(engine)
     use_schedules(engine)
+    use_limits(engine)
     engine.run()
 
     due = engine.rows("select * from pgorch.claim_deliveries(%s, 100, 60)", MINE)
@@ -126,6 +127,22 @@ def use_schedules(engine: Engine) -> None:
     assert engine.value("select pgorch.schedule_document('s')")["last_status"] == "awaiting_approval"
     for verb in ("pause", "resume", "delete"):
         engine.value(f"select pgorch.{verb}_schedule('s', p_bucket => %s)", MINE)
+
+
+def use_limits(engine: Engine) -> None:
+    engine.run({"a": {"n": 0}})
+    runs = [engine.start("limited", {"n": n % 2}, bucket=MINE) for n in range(4)]
+    taken = engine.worker.claim(100)
+    assert [s.node for s in taken] == ["x", "x"]
+    engine.cancel(runs[2])
+    engine.worker.release(taken[0])
+    [again] = engine.worker.claim(100)
+    y = [s for s in engine.worker.advance([(again, "success", {})], 100) if s.node == "y"]
+    assert len(y) == 1
+    assert engine.value("select pgorch._left_of_limits(%s, '{tool}', '{y}', pgorch.clock_now())", MINE)
+    engine.value("select pgorch._count_in(%s, 'tool', 'y')", MINE)
+    engine.worker.leave()
+    engine.worker.enlist()
 
 
 def answer_questions(engine: Engine) -> None:
@@ -157,6 +174,12 @@ def make_graphs(engine: Engine) -> None:
         "remind": {"after": "9 seconds"},
     }
     engine.graph(definition([sign], name="signed"))
+    key = {"id": "x", "concurrency_key": "${$.n}", "concurrency": 1}
+    engine.graph(definition([key, "y"], ["x>y"], name="limited"))
+    engine.connection.execute(
+        "insert into pgorch.limits (kind, name, concurrency, rate, per, burst, set_at, set_by)"
+        " values ('tool', 'y', 5, 1000, '1 second', 100, now(), '')"
+    )
     # create_hook() notes who made it in bucket 0, which is not there.
     engine.connection.execute(
         "insert into pgorch.hooks (id, name, url, kinds, allow_private, created_at, created_by)"
@@ -220,8 +243,8 @@ CALLED = """
 """
 WITHOUT_RUNS = """
     api_principal bucket_count bucket_of clock_now create_graph create_hook create_key delete_graph
-    delete_hook due_schedules explain_graph fail_schedule find_graph maintain new_hook_secret new_run_id
-    pause_hook register_tools resume_hook retention revoke_key rotate_hook_secret set_clock set_retention
+    delete_hook drop_limit due_schedules explain_graph fail_schedule find_graph maintain new_hook_secret new_run_id
+    pause_hook register_tools resume_hook retention revoke_key rotate_hook_secret set_clock set_limit set_retention
     test_hook update_hook uuid7 validate_graph
 """
 

@@ -76,6 +76,31 @@ INVARIANTS: dict[str, str] = {
                    || case when n.queue <> 'default' then n.queue else coalesce(r.queue, 'default') end end,
               case when s.deaths >= 3 then '' when s.kind = 'undo' then n.compensate else n.function end)
     """,
+    "I2 a step waits for a place only if there is none, or somebody is to look": """
+        select s.run_id, s.limiter as why
+        from pgorch.steps s
+        join pgorch.nodes n on n.graph_id = s.graph_id and n.id = s.node
+        where s.held = 'limit' and s.ready_at <= pgorch.clock_now()
+          and not exists (
+              select from pgorch._key_changes c where c.bucket = s.bucket and c.limiter = s.limiter)
+          and (select count(*) from pgorch.steps t
+               where t.bucket = s.bucket and t.limiter = s.limiter and t.held is null)
+              < least(n.concurrency, pgorch._key_window())
+    """,
+    "I2 what waits for its time under a key is noted for then": """
+        select s.run_id, s.limiter as why
+        from pgorch.steps s
+        where s.held = 'limit' and s.ready_at > pgorch.clock_now() and not exists (
+            select from pgorch._key_changes c
+            where c.bucket = s.bucket and c.limiter = s.limiter and c.due_at <= s.ready_at)
+    """,
+    "I2 no more steps have a place than their key has": """
+        select min(s.run_id::text)::uuid as run_id, s.limiter as why
+        from pgorch.steps s
+        join pgorch.nodes n on n.graph_id = s.graph_id and n.id = s.node
+        where s.limiter is not null and s.held is null
+        group by s.bucket, s.limiter having count(*) > max(n.concurrency)
+    """,
     "I4 an idempotency key names one run": """
         select k.run_id, k.key as why from pgorch._idempotency_keys k
         left join pgorch.runs r on r.bucket = k.bucket and r.id = k.run_id and r.idempotency_key = k.key
