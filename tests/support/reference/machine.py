@@ -271,7 +271,7 @@ class Reference:
             if visit.child.status == "completed":
                 self._attempt(visit, "success", visit.child.output)
             else:
-                self._attempt(visit, "error", {"type": "ChildFailed", "cause": visit.child.error})
+                self._attempt(visit, "error", visit.child.error)
             return True
         awaited = self.shape.nodes[visit.place[0]].get("signal")
         sent = next((s for s in self.signals if s[0] == awaited), None)
