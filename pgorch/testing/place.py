@@ -82,7 +82,8 @@ class Database:
         definitions = self._definitions(name)
         nodes = [node for definition in definitions for node in definition["nodes"]]
         functions = {f for definition in definitions for f in _functions(definition)}
-        _check_names("tools", tools if isinstance(tools, Mapping) else {}, functions, "tool")
+        fakes = tools if isinstance(tools, Mapping) and not isinstance(tools, Registry) else {}
+        _check_names("tools", fakes, functions, "tool")
         _check_names("decisions", decisions or {}, {n["id"] for n in nodes}, "node")
         at, after = _listed(crash_at), _listed(crash_after)
         _check_names(

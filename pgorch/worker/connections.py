@@ -1,5 +1,6 @@
 """Connections of a worker, with deadlines, so that a database that is gone without a word is noticed."""
 
+import asyncio
 import contextlib
 import os
 import random
@@ -17,7 +18,13 @@ _LOCK_MILLISECONDS = 300
 async def open_async(dsn: str, *, purpose: str, statement_seconds: float) -> AsyncConnection[Any]:
     """A connection whose statements end after `statement_seconds`, and wait for a lock only for a second, so
     that a run that somebody holds does not hold up all others."""
-    connection: AsyncConnection[Any] = await connect(dsn, application_name=f"pgorch worker {purpose}")
+    connecting = asyncio.ensure_future(connect(dsn, application_name=f"pgorch worker {purpose}"))
+    try:
+        connection: AsyncConnection[Any] = await asyncio.shield(connecting)
+    except asyncio.CancelledError:
+        # A connect that is broken off half-way would leave its session open until it is garbage.
+        connecting.add_done_callback(_close)
+        raise
     try:
         row = await (await connection.execute("select pg_backend_pid()", prepare=False)).fetchone()
         if is_session(connection, row):
@@ -45,6 +52,11 @@ def open_sync(dsn: str, *, purpose: str, statement_seconds: float) -> Connection
         connection.close()
         raise
     return connection
+
+
+def _close(connecting: "asyncio.Future[AsyncConnection[Any]]") -> None:
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result().pgconn.finish()
 
 
 def is_session(connection: AsyncConnection[Any] | Connection[Any], row: Any) -> bool:

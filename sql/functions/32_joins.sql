@@ -22,10 +22,37 @@ end
 $$;
 comment on function pgorch._can_reach is 'Can a live step still arrive in this visit of a join, if the graph has a way from its node?';
 
+create or replace function pgorch._marks(p_bucket integer, p_run_id uuid, p_but text) returns text[]
+    language plpgsql stable
+    as $$
+begin
+    return (
+        select array_agg(distinct s.node) from pgorch.steps s
+        where s.bucket = p_bucket and s.run_id = p_run_id and s.kind = 'join' and s.attempt = 1 and s.node <> p_but);
+end
+$$;
+comment on function pgorch._marks is 'Joins of the run that have run and let nothing more through, but for one; null if there are none.';
+
+create or replace function pgorch._gets_past(p_graph_id uuid, p_from text, p_to text, p_marks text[]) returns boolean
+    language sql stable
+    as $$
+    with recursive way(node, back) as (
+        select p_from, false
+        union
+        select e.target, e.back from way w
+        join pgorch.edges e on e.graph_id = p_graph_id and e.source = w.node
+        where not w.back and e.target <> all (p_marks))
+    -- Round a loop, a join that has run is another one.
+    select exists (select from way w where w.node = p_to or w.back)
+    $$;
+comment on function pgorch._gets_past is 'Is there a way between two nodes that does not lead through one of the marks in the same visit?';
+
 create or replace function pgorch._can_arrive(
     p_bucket integer, p_run pgorch.runs, p_node pgorch.nodes, p_visit integer[]) returns boolean
     language plpgsql stable
     as $$
+declare
+    v_marks constant text[] := pgorch._marks(p_bucket, p_run.id, p_node.id);
 begin
     -- `offset 0` keeps the inner question a question about one live step, asked until one can still arrive; made a
     -- join of, it was answered for all of them (280 ms instead of 1 at 1,000 branches).
@@ -38,7 +65,8 @@ begin
               and pgorch._can_reach(
                   s.visit, (select n.loops from pgorch.nodes n where n.graph_id = p_run.graph_id and n.id = s.node),
                   p_visit, p_node.loops, w.via_back)
-            offset 0));
+            offset 0)
+          and (v_marks is null or pgorch._gets_past(p_run.graph_id, s.node, p_node.id, v_marks)));
 end
 $$;
 comment on function pgorch._can_arrive is 'Can anything live in the run still arrive in this visit of a join?';
@@ -47,6 +75,8 @@ create or replace function pgorch._on_the_way(
     p_bucket integer, p_run pgorch.runs, p_node pgorch.nodes, p_visit integer[]) returns bigint[]
     language plpgsql stable
     as $$
+declare
+    v_marks constant text[] := pgorch._marks(p_bucket, p_run.id, p_node.id);
 begin
     return array(
         select s.id from pgorch.steps s
@@ -58,6 +88,7 @@ begin
                   s.visit, (select n.loops from pgorch.nodes n where n.graph_id = p_run.graph_id and n.id = s.node),
                   p_visit, p_node.loops, w.via_back)
             offset 0)
+          and (v_marks is null or pgorch._gets_past(p_run.graph_id, s.node, p_node.id, v_marks))
         order by s.id);
 end
 $$;

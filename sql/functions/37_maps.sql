@@ -15,10 +15,10 @@ declare
 begin
     run := p_run;
     if jsonb_typeof(p_items) <> 'array' then
-        problem := jsonb_build_object('type', 'NoList', 'retryable', false,
+        problem := jsonb_build_object('type', 'InvalidItems', 'retryable', false,
             'message', format('the items of %s are %s, and no list', p_node.id, pgorch._kind(p_items)));
     elsif jsonb_array_length(p_items) > 100000 then
-        problem := jsonb_build_object('type', 'TooManyItems', 'retryable', false,
+        problem := jsonb_build_object('type', 'InvalidItems', 'retryable', false,
             'message', format('%s has %s items, more than 100,000', p_node.id, jsonb_array_length(p_items)),
             'hint', 'Divide the list into parts, and let each be an item.');
     end if;

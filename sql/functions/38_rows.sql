@@ -65,7 +65,7 @@ create or replace function pgorch._row_changed() returns trigger
 declare
     v_row constant jsonb := to_jsonb(new);
     v_key constant text := v_row ->> tg_argv[0];
-    v_table constant text := tg_relid::regclass::text;
+    v_table constant text := tg_argv[1];
     v_bucket integer;
 begin
     if v_key is null then
@@ -78,7 +78,7 @@ begin
     return null;
 end
 $$;
-comment on function pgorch._row_changed() is 'Trigger on tables that graphs wait for; its argument is the column that holds the key.';
+comment on function pgorch._row_changed() is 'Trigger on tables that graphs wait for; its arguments are the column that holds the key, and the table''s name as graphs have it.';
 
 create or replace function pgorch._wake_by_row(p_bucket integer, p_table text, p_key_column text, p_key text, p_row jsonb) returns void
     language plpgsql

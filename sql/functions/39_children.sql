@@ -85,7 +85,7 @@ begin
     end if;
     outcome := 'error';
     problem := jsonb_build_object('child_run_id', p_child.id) || case when p_child.status = 'failed'
-        then jsonb_build_object('type', 'ChildFailed', 'cause', p_child.error,
+        then jsonb_build_object('type', p_child.error -> 'type', 'cause', p_child.error,
             'message', format('the child run %s failed: %s', p_child.id, p_child.error ->> 'message'))
         else jsonb_build_object('type', 'ChildCancelled', 'message', format('the child run %s was cancelled', p_child.id)) end;
 end
@@ -127,7 +127,8 @@ begin
     select e.* into v_end from pgorch._child_end(p_bucket, p_child) e;
     if v_end.problem is not null and p_child.status = 'failed' then
         v_delay := pgorch._retry_delay(pgorch._retry_policy(p_parent.graph_id, p_step.node, p_step.kind),
-            v_end.problem -> 'cause', p_step.failures + 1, random());
+            -- What its own step may not try again, another child may.
+            (v_end.problem -> 'cause') - 'retryable', p_step.failures + 1, random());
     end if;
     if v_delay is not null then
         v_run := pgorch._append(p_bucket, v_run, 'attempt_failed', p_now, p_node => p_step.node, p_attempt => p_step.attempt,

@@ -1,6 +1,6 @@
 """One run in the engine and in the reference at once, compared after everything that happens."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -66,20 +66,34 @@ class Both:
     def hand_in(self, *results: tuple[Key, str, Any], twice: bool = False) -> None:
         """The worker hands in results of steps in one call; with `twice` it does so again, in vain."""
         steps = [(self.at_hand.pop(key), outcome, value) for key, outcome, value in results]
+        seen = self._history_length()
         self.worker.advance(steps)
         if twice:
             assert [r.kind for r in self.worker.advance(steps)] == ["refused"] * len(steps)
-        for key, outcome, value in results:
-            # In a call, results of one run count in the order in which they are handed in.
-            if key in self.reference.live():
-                self.reference.complete(key, outcome, value)
+        if len(results) > 1:
+            results = tuple(self._as_recorded(results, seen))
+        self.reference.complete(*results)
         self.compare()
+
+    def _as_recorded(
+        self, results: Sequence[tuple[Key, str, Any]], seen: Mapping[UUID, int]
+    ) -> list[tuple[Key, str, Any]]:
+        """The results of one call in the order in which they count, which the engine is free to choose."""
+        found: dict[Key, tuple[Key, str, Any]] = {}
+        for row in self._new_history(seen):
+            path = self.paths[row["run_id"]]
+            place = self._place(path, row)
+            for result in results:
+                key = result[0]
+                if (key.path, (key.node, key.rounds), key.item) == (path, place, row["item"]):
+                    found.setdefault(key, result)
+        return list(found.values())
 
     def decide(self, key: Key, decision: str, data: Any) -> None:
         run_id, step_id = self._live()[key][1:]
         approval = self.engine.value("select id from pgorch.approvals where step_id = %s", step_id)
         self.engine.decide(run_id, decision, data, approval_id=approval)
-        self.reference.complete(key, decision, data)
+        self.reference.complete((key, decision, data))
         self.compare()
 
     def signal(self, path: Path, name: str, payload: Any) -> None:
@@ -113,8 +127,7 @@ class Both:
         self.worker = self.engine.new_worker(name="rested")
         for run_id, key, outcome in self._ended(seen, set(live.values())):
             assert run_id in self.paths
-            if key in self.reference.live():
-                self.reference.complete(key, outcome)
+            self.reference.complete((key, outcome, None))
         due = [key for key in self.reference.live() if key in live.values() and self._is_due(key)]
         assert due == [], "overdue, but still live"
         self.compare()
@@ -217,14 +230,15 @@ class Both:
             for run_id in self.paths
         }
 
+    def _new_history(self, seen: Mapping[UUID, int]) -> list[Row]:
+        query = "select * from pgorch.history where run_id = any (%s) order by at, run_id, seq"
+        return [row for row in self.engine.rows(query, list(seen)) if row["seq"] > seen[row["run_id"]]]
+
     def _ended(self, seen: Mapping[UUID, int], live: set[Key]) -> list[tuple[UUID, Key, str]]:
         """Approvals and waits that have ended since, in order."""
-        rows = self.engine.rows(
-            "select * from pgorch.history where run_id = any (%s) order by at, run_id, seq", list(seen)
-        )
         found = []
-        for row in rows:
-            if row["seq"] > seen[row["run_id"]] and row["kind"] in ("step_expired", "step_completed"):
+        for row in self._new_history(seen):
+            if row["kind"] in ("step_expired", "step_completed"):
                 path = self.paths[row["run_id"]]
                 place = self._place(path, row)
                 here = [key for key in live if (key.path, key.node, key.rounds) == (path, *place)]

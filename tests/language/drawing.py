@@ -269,9 +269,9 @@ class Drawing:
         below = Drawing(self.source, prefix=f"c{len(self.children)}_")
         below.finish(1)
         self.children.append(below.definition(name, {}))
-        id = self.node(type="graph", graph=name, into=f"{self.prefix}{len(self.nodes)}")
-        if self.chance(50):
-            self.nodes[-1]["input"] = INPUT
+        # Not the whole state, which would depend on the order in which parallel nodes are entered.
+        input = self.one_of(INPUT, {**INPUT, "one": "${$.one}", "text": "${$.text}"})
+        id = self.node(type="graph", graph=name, into=f"{self.prefix}{len(self.nodes)}", input=input)
         loose: list[Loose] = [(id, {})]
         if self.chance(30):
             handler = self.task()

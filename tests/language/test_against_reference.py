@@ -3,7 +3,8 @@
 Hypothesis draws a graph (tests/language/drawing.py) and then, act by act, what happens: a step that is live
 ends well, with an error that is tried again or not, alone or in one call with others, or handed in twice; a
 worker dies with everything in its hands; somebody decides; a signal comes, early or late; two days pass.
-After each act tests/language/both.py compares the engine with the reference interpreter.
+After each act tests/language/both.py compares the engine with the reference interpreter, and at the end the
+invariants are asked.
 """
 
 from typing import Any
@@ -26,6 +27,7 @@ from tests.language.drawing import (
     rarely,
 )
 from tests.support.engine import Engine
+from tests.support.invariants import violations
 from tests.support.reference import Key
 from tests.support.reference.machine import PERFORMED
 
@@ -109,6 +111,7 @@ def play(engine: Engine, source: Chance) -> None:
         assert errors == [], "the graphs that are drawn are valid"
         both = Both(engine, definition, INPUT, children)
         Play(both, source).to_the_end()
+        assert violations(engine.connection) == {}
     finally:
         wipe(engine)
 

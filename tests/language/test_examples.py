@@ -416,9 +416,9 @@ def test_a_run_waits_for_a_row_to_be_paid(engine: Engine) -> None:
     assert engine.status(run_id) == "waiting"
     with engine.connection.transaction(force_rollback=True):
         engine.connection.execute("update shop.orders set status = 'paid' where id = 7")
-        assert engine.status(run_id) == "running"
     assert engine.status(run_id) == "waiting", "a change that is taken back wakes nobody"
     engine.connection.execute("update shop.orders set status = 'paid' where id = 7")
+    assert engine.status(run_id) == "running", "with the commit of the change"
     engine.run()
     assert engine.order(run_id) == "paid ship"
 

@@ -221,7 +221,7 @@ class TestGraph:
 
     def test_it_may_be_tried_again(self, engine: Engine) -> None:
         run_id = self.start(engine, chain("b"), retry={"max_attempts": 2, "initial_interval": "1 second"})
-        engine.worker.fail(engine.worker.claim_one("b"), retryable=False)
+        engine.worker.fail(engine.worker.claim_one("b"))
         pass_time(engine, "2 seconds")
         engine.run()
         assert engine.status(run_id) == "completed"

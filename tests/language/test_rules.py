@@ -458,7 +458,7 @@ class TestR8ChecksAtCreation:
             ([OK | {"form": {"type": "nothing"}}], [], {}, "/nodes/0/form/type"),
             ("a", [], {"input_schema": {"type": "nothing"}}, "/input_schema/type"),
             ("a", [], {"reducers": {"x": "multiply"}}, "/reducers/x"),
-            ([{"id": "a", "join": {"at_least": 0}}], [], {}, "/nodes/0/join/at_least"),
+            ([{"id": "a", "join": {"at_least": 0}}], [], {}, "/nodes/0/join"),
             ([{"id": "w", "type": "wait"}], [], {}, "/nodes/0"),
             ([{"id": "w", "type": "wait", "for": "1 hour", "signal": "go"}], [], {}, "/nodes/0"),
             ([{"id": "m", "type": "map", "function": "f"}], [], {}, "/nodes/0"),

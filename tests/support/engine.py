@@ -73,13 +73,13 @@ def edge(text: str, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
 def definition(nodes: str | Iterable[Any], edges: Iterable[Any] = (), **more: Any) -> dict[str, Any]:
     """A graph in few words: nodes "a b" are tasks, edges are "a>b" or ("a>b", {"condition": ...}).
 
-    A task without function calls the tool that is named like the node. The first node is the start, and the
+    A task without function or sql calls the tool that is named like the node. The first node is the start, and the
     name is random, unless they are given.
     """
     listed = nodes.split() if isinstance(nodes, str) else list(nodes)
     written = [{"id": n, "function": n} if isinstance(n, str) else dict(n) for n in listed]
     for node in written:
-        if node.get("type", "task") == "task":
+        if node.get("type", "task") == "task" and "sql" not in node:
             node.setdefault("function", node["id"])
     return {
         "name": f"graph_{uuid.uuid4().hex[:12]}",

@@ -2,9 +2,13 @@
 
 import asyncio
 import logging
+from typing import Any
 
 import pytest
 
+from pgorch.database.connection import connect
+from pgorch.worker import connections
+from pgorch.worker.connections import open_async
 from pgorch.worker.identity import Timing
 from tests.support.engine import chain
 from tests.support.proxy import Proxy, sessions
@@ -113,3 +117,22 @@ async def test_behind_a_pooler_a_worker_does_without_sessions(
     await place.ended(run_id)
     assert place.value("select count(*) from pgorch._worker_leases where marker is not null") == 0
     assert sessions(place.connection, "listener") == []
+
+
+async def test_a_worker_that_ends_while_it_connects_leaves_no_session(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    async def slow(dsn: str, *, application_name: str) -> Any:
+        opened.append(await connect(dsn, application_name=application_name))
+        await asyncio.sleep(0.1)
+        return opened[0]
+
+    monkeypatch.setattr(connections, "connect", slow)
+    task = asyncio.create_task(open_async(place.dsn, purpose="hooks", statement_seconds=5))
+    await place.until(lambda: opened)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await place.until(lambda: not sessions(place.connection, "hooks"), seconds=5)

@@ -4,8 +4,8 @@ It follows the language's description word by word and knows nothing of the engi
 visits, what can still be reached is looked for by walking the graph, and conditions are read in Python.
 
     reference = Reference(definition, input)
-    reference.live()                       what is live: a set of Key
-    reference.complete(key, "success", 5)  ends one; returns what has come to life by it
+    reference.live()                         what is live: a set of Key
+    reference.complete((key, "success", 5))  ends one; returns what has come to life by it
 
 Whoever drives it chooses what ends next, and so can follow the engine step by step.
 """

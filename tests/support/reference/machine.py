@@ -1,7 +1,7 @@
 """One run as the rules have it: what is live, and what follows when something of it ends."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -78,6 +78,8 @@ class Reference:
         self.nodes: dict[str, Any] = {}
         self.signals: list[tuple[str, Any]] = []
         self._visits: list[Visit] = []
+        # Child runs that nobody waits for any more, while what they did is undone.
+        self._left: list[Visit] = []
         self._arrived: dict[Place, list[frozenset[int]]] = {}
         self._entered: set[Place] = set()
         self._taken: Counter[tuple[int, Rounds]] = Counter()
@@ -95,10 +97,9 @@ class Reference:
 
     def live(self, kinds: frozenset[str] | None = None) -> set[Key]:
         """Everything that somebody must perform, decide or send, in child runs too."""
+        found = {key for visit in self._visits + self._left for key in self._keys(visit)}
         if self._ending and self.status not in ENDED:
-            found = {Key((), "undo", self._ending.undo[0].node, ())}
-        else:
-            found = {key for visit in self._visits for key in self._keys(visit)}
+            found.add(Key((), "undo", self._ending.undo[0].node, ()))
         return {key for key in found if kinds is None or key.kind in kinds}
 
     def _keys(self, visit: Visit) -> set[Key]:
@@ -116,9 +117,8 @@ class Reference:
         """The run itself or one below it."""
         if not path:
             return self
-        child = self._at(path[0]).child
-        assert child
-        return child.of(path[1:])
+        children = {v.place: v.child for v in self._left + self._visits if v.child}
+        return children[path[0]].of(path[1:])
 
     def input_of(self, key: Key) -> Any:
         """What a step is given; for an undo the recorded input and output."""
@@ -131,41 +131,43 @@ class Reference:
 
     # What may happen -------------------------------------------------------------------------------
 
-    def complete(self, key: Key, outcome: str, value: Any = None) -> set[Key]:
-        """Ends what is live: with `success` and its output, `error` and an error {"type", "retryable"?},
-        `approved` or `rejected` and the data of the decision, or `expired`. Returns what has come to life.
+    def complete(self, *ends: tuple[Key, str, Any]) -> set[Key]:
+        """Ends what is live, one thing or several at once: each with `success` and its output, `error` and an
+        error {"type", "retryable"?}, `approved` or `rejected` and the data of the decision, or `expired`.
+
+        What follows is worked out when all have ended. Returns what has come to life.
         """
         before = self.live()
-        assert key in before, f"{key} is not live"
-        self._complete(key, outcome, value)
+        for key, outcome, value in ends:
+            if key in self.live():
+                self._complete(key, outcome, value)
+        self._settle_all()
         return self.live() - before
 
     def _complete(self, key: Key, outcome: str, value: Any) -> None:
         if key.path:
-            self._below(key, lambda child, inner: child._complete(inner, outcome, value))
+            self.of(key.path[:1])._complete(key._replace(path=key.path[1:]), outcome, value)
         elif key.kind == "undo":
             self._undone(outcome)
         elif key.kind == "item":
             self._item(self._at((key.node, key.rounds)), key.item or 0, outcome, value)
         else:
             self._attempt(self._at((key.node, key.rounds)), outcome, value)
+
+    def _settle_all(self) -> None:
+        """From the runs furthest below upwards."""
+        for visit in list(self._visits):
+            if visit.child:
+                visit.child._settle_all()
         self._settle()
 
     def signal(self, name: str, payload: Any, path: tuple[Place, ...] = ()) -> None:
         """A message to the run: the oldest wait for it ends, else it is kept."""
-        if path:
-            self._below(Key(path, "", "", ()), lambda child, inner: child.signal(name, payload, inner.path))
-        else:
-            self.signals.append((name, payload))
-        self._settle()
+        self.of(path).signals.append((name, payload))
+        self._settle_all()
 
     def cancel(self, compensate: bool = False) -> None:
         self._end_run("cancelled", None, compensate)
-
-    def _below(self, key: Key, act: "Callable[[Reference, Key], None]") -> None:
-        visit = self._at(key.path[0])
-        assert visit.child
-        act(visit.child, key._replace(path=key.path[1:]))
 
     def _at(self, place: Place) -> Visit:
         return next(v for v in self._visits if v.place == place)
@@ -204,7 +206,10 @@ class Reference:
         """R4, R6: enough has arrived, or all that can."""
         arrivals = self._arrived.pop(place)
         if self.shape.nodes[place[0]].get("cancel_rest"):
-            self._visits = [v for v in self._visits if not self._leads(v.place, place)]
+            for visit in [v for v in self._visits if self._leads(v.place, place)]:
+                self._visits.remove(visit)
+                if visit.child:
+                    visit.child.cancel()
             self._arrived = {p: a for p, a in self._arrived.items() if not self._leads(p, place)}
         self._entered.add(place)
         self._numbers += 1
@@ -217,6 +222,8 @@ class Reference:
             self._enter(visit)
         except FoundNothing:
             self._end(visit, "error", {"type": "TemplateError"})
+        if visit in self._visits:
+            self._ends(visit)
 
     def _leads(self, place: Place, target: Place) -> bool:
         return self.shape.can_reach(place, target, self._entered)
@@ -252,23 +259,26 @@ class Reference:
         visit.items = Items(inputs, node.get("concurrency"), node.get("tolerate", 0))
 
     def _end_by_itself(self) -> bool:
-        """A wait whose signal is there, a map or a child run that is over: does one of them end now?"""
-        for visit in self._visits:
-            node = self.shape.nodes[visit.place[0]]
-            if visit.items and visit.items.verdict():
-                self._end(visit, *visit.items.result())
-                return True
-            if visit.child and visit.child.status in ENDED:
-                completed = visit.child.status == "completed"
-                self._attempt(
-                    visit, *(("success", visit.child.output) if completed else ("error", visit.child.error))
-                )
-                return True
-            sent = next((s for s in self.signals if s[0] == node.get("signal")), None)
-            if visit.kind == "wait" and sent:
-                self.signals.remove(sent)
-                self._end(visit, "success", sent[1])
-                return True
+        """Does one of the visits end without anybody?"""
+        return any(self._ends(visit) for visit in list(self._visits))
+
+    def _ends(self, visit: Visit) -> bool:
+        """A wait whose signal is there, a map or a child run that is over: the visit ends."""
+        if visit.items and visit.items.verdict():
+            self._end(visit, *visit.items.result())
+            return True
+        if visit.child and visit.child.status in ENDED:
+            if visit.child.status == "completed":
+                self._attempt(visit, "success", visit.child.output)
+            else:
+                self._attempt(visit, "error", {"type": "ChildFailed", "cause": visit.child.error})
+            return True
+        awaited = self.shape.nodes[visit.place[0]].get("signal")
+        sent = next((s for s in self.signals if s[0] == awaited), None)
+        if visit.kind == "wait" and sent:
+            self.signals.remove(sent)
+            self._end(visit, "success", sent[1])
+            return True
         return False
 
     # How visits end --------------------------------------------------------------------------------
@@ -392,7 +402,8 @@ class Reference:
             return
         for visit in self._visits:
             if visit.child and visit.child.status not in ENDED:
-                visit.child.cancel()
+                visit.child.cancel(compensate)
+                self._left.append(visit)
         self._visits, self._arrived = [], {}
         self._ending = Ending(status, error, self._can_be_undone[::-1] if compensate else [])
         self._over()

@@ -1,0 +1,12 @@
+from pgorch.testing.plugin import pgorch_db, pgorch_tools
+from tests.engine.conftest import database, shared_database
+
+__all__ = ["database", "pgorch_db", "pgorch_tools", "shared_database"]
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def pgorch_dsn(shared_database: str) -> str:
+    """The server of this test run, instead of one of the plugin's own."""
+    return shared_database
