@@ -147,6 +147,10 @@ begin
     p_run.status := 'running';
     if p_run.parent_run_id is not null and pgorch._is_waited_for(p_bucket, p_run) then
         -- Its parent waits on, for this run, and starts no other.
+        update pgorch.steps s set attempt = s.attempt + 1
+        where s.bucket = p_bucket and s.id = p_run.parent_step_id and exists (
+            select from pgorch.timers t
+            where t.bucket = p_bucket and t.run_id = p_run.parent_run_id and t.step_id = s.id and t.kind = 'child' and t.data ? 'start');
         delete from pgorch.timers t
         where t.bucket = p_bucket and t.run_id = p_run.parent_run_id and t.step_id = p_run.parent_step_id and t.kind = 'child';
         if (select r.status from pgorch.runs r where r.bucket = p_bucket and r.id = p_run.parent_run_id) = 'paused' then
