@@ -219,7 +219,7 @@ INVARIANTS: dict[str, str] = {
     "I15 every node was reached along an edge": f"""
         select t.run_id, format('%s after %s', t.node, t.earlier) as why
         from (select h.run_id, r.graph_id, r.forked_from, g.start_node, g.has_forks, h.node, h.seq, h.bucket,
-                     lag(h.node) over w as earlier,
+                     lag(h.node) over w as earlier, lag(h.seq) over w as earlier_seq,
                      lag(case when h.error is not null then 'error'
                               when h.kind = 'approval_decided' and h.output ->> 'decision' = 'rejected'
                               then 'rejected'
@@ -236,6 +236,10 @@ INVARIANTS: dict[str, str] = {
                 select from pgorch.edges e
                 where e.graph_id = t.graph_id and e.source = t.earlier and e.target = t.node
                   and e.on_outcome in ('always', t.outcome))
+                and not (t.node = t.earlier and exists (
+                    select from pgorch.history o
+                    where o.bucket = t.bucket and o.run_id = t.run_id and o.kind = 'run_retried'
+                      and o.seq between t.earlier_seq and t.seq))
             else t.node <> t.start_node and t.forked_from is null and not exists (
                 select from pgorch.edges e
                 join pgorch.history h on h.bucket = t.bucket and h.run_id = t.run_id and h.node = e.source
