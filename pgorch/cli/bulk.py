@@ -35,7 +35,7 @@ def bulk(
         list[str] | None,
         typer.Option(
             "--status",
-            help="Of this status; may be repeated. Else all in which it is possible, or failed for retry, skip.",
+            help="Of this status; may be repeated. Else where it is possible; for retry and skip: failed.",
         ),
     ] = None,
     label: Annotated[
