@@ -34,6 +34,7 @@ class RunRequest(Body):
     idempotency_key: str | None = Field(None, min_length=1, max_length=200)
     priority: int = Field(0, ge=-1000, le=1000, description="Higher runs first.")
     queue: str | None = Field(None, min_length=1, max_length=100)
+    labels: dict[str, str] | None = Field(None, max_length=50, description="Texts to find it by.")
 
     @model_validator(mode="after")
     def _one_graph_one_form(self) -> "RunRequest":

@@ -61,6 +61,7 @@ async def start(services: Services, request: Request) -> Any:
     options: dict[str, Any] = {
         "priority": wanted.priority,
         "queue": wanted.queue,
+        "labels": wanted.labels,
         "actor": caller_of(request).actor,
     }
     async with services.queries() as queries:

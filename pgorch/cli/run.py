@@ -8,6 +8,7 @@ from psycopg.types.json import Jsonb
 
 from pgorch.cli.following import RunTimeout, described, exit_code_of, follow, timed_out
 from pgorch.cli.graphs import create_from
+from pgorch.cli.looking import pair_of
 from pgorch.cli.options import Dsn, Output, Timeout, json_value, wants_json
 from pgorch.cli.output import print_json
 from pgorch.cli.session import Session, session
@@ -23,6 +24,9 @@ def run(
     ] = None,
     priority: Annotated[int, typer.Option("--priority", help="Higher runs first.")] = 0,
     queue: Annotated[str | None, typer.Option("-q", "--queue", help="Queue of its steps.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option("--label", help="To find it by: team=billing; may be repeated.")
+    ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait until it ends; exit code 1 if it failed.")
     ] = False,
@@ -33,11 +37,12 @@ def run(
 ) -> None:
     """Start a run of a graph."""
     value = json_value(given, what="The input")
+    labels = dict(pair_of(text, what="a label") for text in label or [])
     with session(dsn) as db:
         run_id = db.value(
             "select pgorch.start(p_graph => %s, p_input => %s, p_idempotency_key => %s,"
-            " p_priority => %s::int, p_queue => %s)",
-            [_graph(db, graph), Jsonb(value), key, priority, queue],
+            " p_priority => %s::int, p_queue => %s, p_labels => %s)",
+            [_graph(db, graph), Jsonb(value), key, priority, queue, Jsonb(labels) if labels else None],
         )
         if not (wait or follow_it):
             print_json({"run_id": run_id}) if wants_json(output) else typer.echo(str(run_id))

@@ -66,6 +66,7 @@ class AsyncClient(AsyncSchedules, AsyncLimits):
         idempotency_key: str | None = None,
         priority: int = 0,
         queue: str | None = None,
+        labels: Mapping[str, str] | None = None,
         actor: str | None = None,
     ) -> UUID:
         """Like `Client.start`."""
@@ -76,6 +77,7 @@ class AsyncClient(AsyncSchedules, AsyncLimits):
                 idempotency_key=idempotency_key,
                 priority=priority,
                 queue=queue,
+                labels=labels,
                 actor=actor,
             )
 
@@ -86,11 +88,14 @@ class AsyncClient(AsyncSchedules, AsyncLimits):
         *,
         priority: int = 0,
         queue: str | None = None,
+        labels: Mapping[str, str] | None = None,
         actor: str | None = None,
     ) -> list[UUID]:
         """Like `Client.start_many`."""
         async with self._queries() as queries:
-            return await queries.start_many(str(graph), inputs, priority=priority, queue=queue, actor=actor)
+            return await queries.start_many(
+                str(graph), inputs, priority=priority, queue=queue, labels=labels, actor=actor
+            )
 
     async def decide(
         self,

@@ -70,12 +70,14 @@ class Client(Schedules, Limits):
         idempotency_key: str | None = None,
         priority: int = 0,
         queue: str | None = None,
+        labels: Mapping[str, str] | None = None,
         actor: str | None = None,
     ) -> UUID:
         """Starts a run of a graph (an id, a name, or name@version) and returns its id.
 
         `input` is the first state. With an idempotency key the same request gives the same run. `priority` is
-        -1000 to 1000, higher first. Raises NotFound, InvalidValue, IdempotencyConflict.
+        -1000 to 1000, higher first; `labels` are texts to find it by. Raises NotFound, InvalidValue,
+        IdempotencyConflict.
         """
         with self._queries() as queries:
             return queries.start(
@@ -84,6 +86,7 @@ class Client(Schedules, Limits):
                 idempotency_key=idempotency_key,
                 priority=priority,
                 queue=queue,
+                labels=labels,
                 actor=actor,
             )
 
@@ -94,6 +97,7 @@ class Client(Schedules, Limits):
         *,
         priority: int = 0,
         queue: str | None = None,
+        labels: Mapping[str, str] | None = None,
         actor: str | None = None,
     ) -> list[UUID]:
         """Starts a run for each input, all or none. The ids come in the order of the inputs.
@@ -101,7 +105,9 @@ class Client(Schedules, Limits):
         Raises NotFound, InvalidValue.
         """
         with self._queries() as queries:
-            return queries.start_many(str(graph), inputs, priority=priority, queue=queue, actor=actor)
+            return queries.start_many(
+                str(graph), inputs, priority=priority, queue=queue, labels=labels, actor=actor
+            )
 
     def decide(
         self,

@@ -67,10 +67,11 @@ class Queries(Looking, ScheduleQueries, LimitQueries):
         idempotency_key: str | None = None,
         priority: int = 0,
         queue: str | None = None,
+        labels: Mapping[str, str] | None = None,
         actor: str | None = None,
     ) -> UUID:
         """Raises NotFound, InvalidValue, IdempotencyConflict."""
-        parameters = _start(graph, priority, queue, actor) | {
+        parameters = _start(graph, priority, queue, labels, actor) | {
             "input": _input(input),
             "idempotency_key": idempotency_key,
         }
@@ -83,10 +84,13 @@ class Queries(Looking, ScheduleQueries, LimitQueries):
         *,
         priority: int = 0,
         queue: str | None = None,
+        labels: Mapping[str, str] | None = None,
         actor: str | None = None,
     ) -> list[UUID]:
         """The ids in the order of the inputs. Raises NotFound, InvalidValue."""
-        parameters = _start(graph, priority, queue, actor) | {"inputs": [_input(input) for input in inputs]}
+        parameters = _start(graph, priority, queue, labels, actor) | {
+            "inputs": [_input(input) for input in inputs]
+        }
         return await self._one(_IDS, statements.START_MANY, parameters)
 
     async def decide(
@@ -268,10 +272,11 @@ class SyncQueries(SyncLooking, SyncScheduleQueries, SyncLimitQueries):
         idempotency_key: str | None = None,
         priority: int = 0,
         queue: str | None = None,
+        labels: Mapping[str, str] | None = None,
         actor: str | None = None,
     ) -> UUID:
         """Raises NotFound, InvalidValue, IdempotencyConflict."""
-        parameters = _start(graph, priority, queue, actor) | {
+        parameters = _start(graph, priority, queue, labels, actor) | {
             "input": _input(input),
             "idempotency_key": idempotency_key,
         }
@@ -284,10 +289,13 @@ class SyncQueries(SyncLooking, SyncScheduleQueries, SyncLimitQueries):
         *,
         priority: int = 0,
         queue: str | None = None,
+        labels: Mapping[str, str] | None = None,
         actor: str | None = None,
     ) -> list[UUID]:
         """The ids in the order of the inputs. Raises NotFound, InvalidValue."""
-        parameters = _start(graph, priority, queue, actor) | {"inputs": [_input(input) for input in inputs]}
+        parameters = _start(graph, priority, queue, labels, actor) | {
+            "inputs": [_input(input) for input in inputs]
+        }
         return self._one(_IDS, statements.START_MANY, parameters)
 
     def decide(
@@ -439,8 +447,16 @@ def _input(input: Mapping[str, Any] | None) -> str:
     return _json({} if input is None else input, "The input")
 
 
-def _start(graph: str, priority: int, queue: str | None, actor: str | None) -> dict[str, Any]:
-    return {"graph": graph, "priority": priority, "queue": queue, "actor": actor}
+def _start(
+    graph: str, priority: int, queue: str | None, labels: Mapping[str, str] | None, actor: str | None
+) -> dict[str, Any]:
+    return {
+        "graph": graph,
+        "priority": priority,
+        "queue": queue,
+        "labels": None if labels is None else _json(labels, "The labels"),
+        "actor": actor,
+    }
 
 
 def _decision(

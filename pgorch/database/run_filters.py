@@ -1,7 +1,7 @@
 """Which runs a list shows: by fields of their state, and by labels.
 
 Paths and names stand in the statement as literals, since an index on them serves only a query in which the
-planner can read them; see "Finding runs" in README.md for the indexes.
+planner can read them; see "Finding runs" in TECHNICAL_DOCS.md for the indexes.
 """
 
 from collections.abc import Sequence

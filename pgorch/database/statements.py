@@ -26,13 +26,14 @@ REGISTER_TOOLS: Final[LiteralString] = "select pgorch.register_tools(p_tools => 
 START: Final[LiteralString] = """
 select pgorch.start(
     p_graph => %(graph)s::text, p_input => %(input)s::jsonb, p_idempotency_key => %(idempotency_key)s::text,
-    p_priority => %(priority)s::integer, p_queue => %(queue)s::text, p_actor => %(actor)s::text)
+    p_priority => %(priority)s::integer, p_queue => %(queue)s::text, p_actor => %(actor)s::text,
+    p_labels => %(labels)s::jsonb)
 """
 
 START_MANY: Final[LiteralString] = """
 select pgorch.start_many(
     p_graph => %(graph)s::text, p_inputs => %(inputs)s::text[]::jsonb[], p_priority => %(priority)s::integer,
-    p_queue => %(queue)s::text, p_actor => %(actor)s::text)
+    p_queue => %(queue)s::text, p_actor => %(actor)s::text, p_labels => %(labels)s::jsonb)
 """
 
 DECIDE: Final[LiteralString] = """

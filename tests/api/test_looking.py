@@ -108,7 +108,7 @@ async def test_graphs_and_runs_are_drawn(client: httpx.AsyncClient, engine: Engi
 async def test_labels_are_set_and_runs_found_by_them_and_by_their_state(
     client: httpx.AsyncClient, engine: Engine
 ) -> None:
-    graph = engine.graph(chain("a"))
+    graph: Any = engine.graph(chain("a"))
     one, two = (engine.start(graph, {"customer": {"id": n}}) for n in (1, 2))
     path = f"/v1/runs/{one}/labels"
     set_ = await got(
@@ -127,6 +127,11 @@ async def test_labels_are_set_and_runs_found_by_them_and_by_their_state(
     assert await found(**{"state.customer.id": "2", "status": "running"}) == [str(two)]
     assert await found(**{"state.customer.id": "2", "label.team": "billing"}) == []
     assert len(await found()) == 2
+    body: dict[str, Any] = {"graph_id": graph, "labels": {"team": "sales"}}
+    started = (await client.post("/v1/runs", json=body)).json()["run_id"]
+    assert await found(**{"label.team": "sales"}) == [started]
+    body["labels"] = {"team": 1}
+    assert_problem(await client.post("/v1/runs", json=body), 422, "invalid-value")
     for name in ("state.", "state.a..b", "stat.x", "label"):
         assert_problem(await client.get("/v1/runs", params={name: "x"}), 422, "invalid-value")
     assert_problem(await client.put(path, json={"team": 1}), 422, "invalid-value")

@@ -63,13 +63,15 @@ def test_a_timeline_a_tree_and_an_export(cli: Cli, engine: Engine) -> None:
         "the run completed",
     ]
     assert "a completed" in cli("runs", "timeline", run_id, "-o", "table").out
-    child = engine.start("checked")
-    engine.connection.execute("update pgorch.runs set parent_run_id = %s where id = %s", [run_id, child])
-    lines = cli("runs", "tree", run_id, "-o", "table").out.splitlines()
-    assert lines[0].startswith(f"{run_id}  checked@1  completed  ended ")
-    assert lines[1] == f"└─ {child}  checked@1  running"
-    assert [row["depth"] for row in cli("runs", "tree", run_id).json] == [0, 1]
-    assert cli("runs", "export", run_id).json["children"] == [str(child)]
+    parent = engine.start(definition([{"id": "inner", "type": "graph", "graph": "checked"}], name="outer"))
+    child = engine.value("select id from pgorch.runs where parent_run_id = %s", parent)
+    lines = cli("runs", "tree", parent, "-o", "table").out.splitlines()
+    assert lines == [f"{parent}  outer@1  waiting", f"└─ {child}  checked@1  running"]
+    assert [row["depth"] for row in cli("runs", "tree", parent).json] == [0, 1]
+    assert cli("runs", "export", parent).json["children"] == [str(child)]
+    assert cli("runs", "tree", run_id, "-o", "table").out.startswith(
+        f"{run_id}  checked@1  completed  ended "
+    )
 
 
 def test_labels_are_set_and_runs_found_by_them(cli: Cli, engine: Engine) -> None:
@@ -81,6 +83,8 @@ def test_labels_are_set_and_runs_found_by_them(cli: Cli, engine: Engine) -> None
     assert [r["run_id"] for r in cli("runs", "list", "--label", "order=a=b").json] == [str(run_id)]
     assert [r["run_id"] for r in cli("runs", "list", "--state", "n=3").json] == [str(other)]
     assert cli("runs", "list", "--state", "n=3", "--label", "team=billing").json == []
+    started = cli("run", "checked", "--label", "team=sales", "--label", "x=y").json["run_id"]
+    assert [r["run_id"] for r in cli("runs", "list", "--label", "team=sales").json] == [started]
     assert cli("runs", "label", run_id).json == {}
     assert cli("runs", "label", run_id, "team").code == 2
     assert cli("runs", "list", "--state", "n").code == 2

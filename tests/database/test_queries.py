@@ -113,7 +113,10 @@ def test_a_run_is_looked_at_through_all_calls(connection: Connection) -> None:
     queries = SyncQueries(connection)
     queries.register_tools(TOOLS)
     queries.create_graph(ASK)
-    run_id = queries.start("asking", {"a": 1})
+    run_id = queries.start("asking", {"a": 1}, labels={"team": "billing"})
+    assert queries.export_run(run_id)["run"]["labels"] == {"team": "billing"}
+    (other,) = queries.start_many("asking", [{}], labels={"team": "sales"})
+    assert queries.export_run(other)["run"]["labels"] == {"team": "sales"}
     assert queries.state_at(run_id, 0) == {"a": 1}
     assert queries.diff_states(run_id, 0, 1) == []
     assert [(edge.target, edge.taken, edge.found) for edge in queries.explain(run_id, "ask")] == [

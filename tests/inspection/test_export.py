@@ -10,6 +10,10 @@ from psycopg.types.json import Jsonb
 from tests.support.engine import Engine, Fails, Step, chain, definition
 
 
+def what(engine: Engine, run_id: UUID) -> list[str]:
+    return [row["what"] for row in engine.rows("select * from pgorch.timeline(%s)", run_id)]
+
+
 def test_an_export_has_everything_that_belongs_to_a_run(engine: Engine) -> None:
     graph = definition(["a", {"id": "ok", "type": "approval"}, "b"], ["a>ok", "ok>b"], name="asks")
     run_id = engine.start(graph, {"n": 1})
@@ -40,15 +44,26 @@ def test_an_export_has_no_token_with_which_a_result_could_be_handed_in(engine: E
     assert str(token) not in str(engine.value("select pgorch.export_run(%s)", run_id))
 
 
+def family(engine: Engine) -> UUID:
+    """A run whose step started one that started another."""
+    engine.graph(chain("a") | {"name": "inner"})
+    engine.graph(definition([{"id": "one", "type": "graph", "graph": "inner"}], name="middle"))
+    graph = definition(["a", {"id": "two", "type": "graph", "graph": "middle"}], ["a>two"], name="outer")
+    run_id = engine.start(graph)
+    engine.worker.succeed(engine.worker.claim_one(), {})
+    return run_id
+
+
 def test_an_export_names_children_and_forks(engine: Engine) -> None:
-    graph = engine.graph(chain("a"))
-    one, child, fork = (engine.start(graph, bucket=0) for _ in range(3))
-    engine.connection.execute("update pgorch.runs set parent_run_id = %s where id = %s", [one, child])
-    engine.connection.execute(
-        "update pgorch.runs set forked_from = %s, forked_at = 0 where id = %s", [one, fork]
-    )
-    document = engine.value("select pgorch.export_run(%s)", one)
-    assert (document["children"], document["forks"]) == ([str(child)], [str(fork)])
+    run_id = family(engine)
+    document = engine.value("select pgorch.export_run(%s)", run_id)
+    child = engine.value("select id from pgorch.runs where parent_run_id = %s", run_id)
+    assert (document["children"], document["forks"]) == ([str(child)], [])
+    with engine.connection.transaction(force_rollback=True):
+        fork = engine.start("inner", bucket=run_id.bytes[15])
+        query = "update pgorch.runs set forked_from = %s, forked_at = 0 where id = %s"
+        engine.connection.execute(query, [run_id, fork])
+        assert engine.value("select pgorch.export_run(%s) -> 'forks'", run_id) == [str(fork)]
 
 
 def set_labels(engine: Engine, run_id: UUID, labels: Any) -> Any:
@@ -110,11 +125,15 @@ def test_progress_tells_of_each_node_how_its_last_visit_ended_and_what_is_live(e
 
 
 def test_a_tree_has_children_below_the_run_that_waits_for_them(engine: Engine) -> None:
-    graph = engine.graph(chain("a") | {"name": "one"})
-    top, first, second, inner, other = (engine.start(graph, bucket=0) for _ in range(5))
-    for child, parent in ((first, top), (second, top), (inner, first)):
-        engine.connection.execute("update pgorch.runs set parent_run_id = %s where id = %s", [parent, child])
-    rows = engine.rows("select * from pgorch.run_tree(%s)", top)
-    assert [(row["run_id"], row["depth"]) for row in rows] == [(top, 0), (first, 1), (inner, 2), (second, 1)]
-    assert other not in {row["run_id"] for row in rows}
-    assert rows[1]["parent_run_id"] == top
+    run_id = family(engine)
+    engine.start("inner")
+    rows = engine.rows("select * from pgorch.run_tree(%s)", run_id)
+    assert [(row["graph"], row["depth"]) for row in rows] == [("outer", 0), ("middle", 1), ("inner", 2)]
+    assert [row["parent_run_id"] for row in rows] == [None, run_id, rows[1]["run_id"]]
+    below = engine.rows("select * from pgorch.run_tree(%s)", rows[1]["run_id"])
+    assert [(row["graph"], row["depth"]) for row in below] == [("middle", 0), ("inner", 1)]
+    engine.run()
+    assert {row["status"] for row in engine.rows("select * from pgorch.run_tree(%s)", run_id)} == {
+        "completed"
+    }
+    assert what(engine, run_id)[2].startswith("two started the run ")

@@ -81,7 +81,7 @@ def test_an_index_of_the_user_s_serves_the_filter(
     states: list[tuple[str, str]],
     labels: list[tuple[str, str]],
 ) -> None:
-    """The expressions are those that README.md gives."""
+    """The expressions are those that TECHNICAL_DOCS.md gives."""
     expression = index.replace("state", "pgorch._state(input, snapshot, delta)")
     with psycopg.connect(fresh_database, autocommit=True, row_factory=dict_row) as connection:
         connection.execute(f"create index {name} on pgorch.runs (bucket, ({expression}), id)".encode())

@@ -100,32 +100,50 @@ def test_an_entry_that_is_not_there_is_refused(engine: Engine, seq: int | None) 
 
 
 def test_a_fork_has_the_states_of_what_it_was_forked_from_and_of_its_own_edits(engine: Engine) -> None:
-    """As rows, whatever makes them: entries up to forked_at are those of the other run."""
-    graph = engine.graph(chain("a b c") | {"name": "forked"})
-    old = engine.start(graph, {"n": 0}, bucket=0)
+    old = engine.start(chain("a b c"), {"n": 0})
     engine.run({"a": {"x": 1}, "b": {"x": 2}, "c": {"x": 3}})
-    with engine.connection.transaction(force_rollback=True):
-        new = engine.start(graph, {"n": 0}, bucket=0)
-        engine.connection.execute(
-            "update pgorch.runs set forked_from = %s, forked_at = 2, seq = 4 where id = %s", [old, new]
-        )
-        for seq, kind, node, output in (
-            (3, "state_edited", None, {"state": {"x": 10}}),
-            (4, "step_skipped", "c", {"y": 4}),
-        ):
-            engine.connection.execute(
-                "insert into pgorch.history (bucket, run_id, seq, kind, at, node, output)"
-                " values (0, %s, %s, %s, now(), %s, %s)",
-                [new, seq, kind, node, Jsonb(output)],
-            )
-        found = [state_at(engine, new, seq) for seq in range(5)]
-        assert found == [
-            {"n": 0},
-            {"n": 0, "x": 1},
-            {"n": 0, "x": 2},
-            {"n": 0, "x": 10},
-            {"n": 0, "x": 10, "y": 4},
-        ]
+    new = engine.value("select pgorch.fork(%s, p_seq => 2, p_state => %s)", old, Jsonb({"x": 10}))
+    engine.run({"c": {"y": 4}})
+    assert [h["kind"] for h in engine.history(new)] == [
+        "run_forked",
+        "state_edited",
+        "step_completed",
+        "run_completed",
+    ]
+    assert [state_at(engine, new, seq) for seq in range(7)] == [
+        {"n": 0},
+        {"n": 0, "x": 1},
+        {"n": 0, "x": 2},
+        {"n": 0, "x": 2},
+        {"n": 0, "x": 10},
+        {"n": 0, "x": 10, "y": 4},
+        {"n": 0, "x": 10, "y": 4},
+    ]
+    assert state_at(engine, new, 6) == engine.state(new)
+    assert state_at(engine, old, 3) == engine.state(old) == {"n": 0, "x": 3}
+    lines = [row["what"] for row in engine.rows("select * from pgorch.timeline(%s)", new)]
+    assert lines[0].startswith(f"forked from {old} after its entry 2: a run of ")
+    assert lines[1:] == [
+        "a completed",
+        "b completed",
+        "the run was forked",
+        "the state was edited",
+        "c completed",
+        "the run completed",
+    ]
+    progress = engine.rows("select node, visits from pgorch.run_progress(%s)", new)
+    assert [(row["node"], row["visits"]) for row in progress] == [("a", 1), ("b", 1), ("c", 1)]
+
+
+def test_before_a_move_outputs_went_where_the_version_of_that_time_put_them(engine: Engine) -> None:
+    graph = definition([{"id": "a", "into": "first"}, "b"], ["a>b"], name="moving")
+    run_id = engine.start(graph)
+    engine.worker.succeed(engine.worker.claim_one(), 1)
+    engine.graph(definition([{"id": "a", "into": "second"}, "b"], ["a>b"], name="moving"))
+    engine.value("select pgorch.move(%s, 'moving@2')", run_id)
+    engine.run({"b": {"x": 1}})
+    assert engine.status(run_id) == "completed"
+    assert state_at(engine, run_id, last(engine, run_id)) == engine.state(run_id) == {"first": 1, "x": 1}
 
 
 def test_reducers_bring_values_together_as_they_did_in_the_run(engine: Engine) -> None:

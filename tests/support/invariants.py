@@ -158,7 +158,10 @@ INVARIANTS: dict[str, str] = {
         cross join lateral (
             select r.input || coalesce(jsonb_object_agg(w.key, w.value order by h.seq), '{}') as state
             from pgorch.history h
-            join pgorch.nodes n on n.graph_id = r.graph_id and n.id = h.node
+            join pgorch.nodes n on n.id = h.node and n.graph_id = coalesce(
+                (select (m.output ->> 'from')::uuid from pgorch.history m
+                 where m.bucket = h.bucket and m.run_id = h.run_id and m.kind = 'run_moved' and m.seq > h.seq
+                 order by m.seq limit 1), r.graph_id)
             cross join lateral (
                 select coalesce(jsonb_object_agg(f.key, f.value), '{}') as named
                 from jsonb_each(case when n.form is not null then h.output -> 'data' end) f
@@ -175,6 +178,12 @@ INVARIANTS: dict[str, str] = {
               and h.kind in ('step_completed', 'step_skipped', 'approval_decided')
               and h.output is not null and h.error is null) f
         where r.forked_from is null and pgorch.run_state(r.id) <> f.state
+    """,
+    "I12 the state is what is put together from the history, forks and reducers included": """
+        select r.id as run_id,
+               format('%s instead of %s', pgorch.state_at(r.id, r.seq), pgorch.run_state(r.id)) as why
+        from pgorch.runs r
+        where pgorch.state_at(r.id, r.seq) <> pgorch.run_state(r.id)
     """,
     "I12 the status is what the history ended with": f"""
         select r.id as run_id, format('status %s, history says %s', r.status, h.ends) as why
