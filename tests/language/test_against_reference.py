@@ -112,7 +112,8 @@ def play(engine: Engine, source: Chance) -> None:
         assert errors == [], "the graphs that are drawn are valid"
         both = Both(engine, definition, INPUT, children)
         Play(both, source).to_the_end()
-        assert violations(engine.connection) == {}
+        found = violations(engine.connection)
+        assert found == {}, found
     finally:
         wipe(engine)
 
