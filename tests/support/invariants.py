@@ -190,7 +190,11 @@ INVARIANTS: dict[str, str] = {
         from pgorch.runs r
         cross join lateral (
             select coalesce(array_agg(substr(h.kind::text, 5)), '{{}}') as ends
-            from pgorch.history h where h.bucket = r.bucket and h.run_id = r.id and h.kind in {RUN_ENDS}) h
+            from pgorch.history h
+            where h.bucket = r.bucket and h.run_id = r.id and h.kind in {RUN_ENDS} and not exists (
+                select from pgorch.history o
+                where o.bucket = h.bucket and o.run_id = h.run_id and o.seq > h.seq
+                  and o.kind = 'run_retried')) h
         where h.ends <> case when r.finished_at is null then '{{}}' else array[r.status::text] end
     """,
     "I13 nothing follows the end of a run": f"""
