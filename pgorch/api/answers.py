@@ -84,8 +84,9 @@ class Validation(BaseModel):
 
 class LiveStep(BaseModel):
     node: str
-    kind: Literal["task", "approval", "join"]
-    status: Literal["running", "ready", "retrying", "quarantined", "waiting"]
+    kind: Literal["task", "item", "undo", "approval", "join", "wait", "map", "child"]
+    status: Literal["running", "ready", "limited", "paused", "retrying", "quarantined", "waiting"]
+    item: int | None = Field(description="Of an item of a map, its index; of an undo, the event undone.")
     attempt: int
     ready_at: str
     started_at: str | None

@@ -45,7 +45,7 @@ begin
         'idempotency_key', r.idempotency_key, 'priority', r.priority, 'queue', r.queue,
         'labels', r.labels, 'parent_run_id', r.parent_run_id, 'forked_from', r.forked_from, 'forked_at', r.forked_at, 'ending', r.ending,
         'current_nodes', coalesce((
-            select jsonb_agg(jsonb_build_object('node', s.node, 'kind', s.kind, 'status', s.status, 'attempt', s.attempt,
+            select jsonb_agg(jsonb_build_object('node', s.node, 'kind', s.kind, 'item', s.item, 'status', s.status, 'attempt', s.attempt,
                        'ready_at', s.ready_at, 'started_at', s.started_at, 'worker_id', s.worker_id, 'problem', s.problem) order by s.step_id)
             from pgorch.live_steps s where s.bucket = v_bucket and s.run_id = p_run_id), '[]'),
         'history', coalesce((
