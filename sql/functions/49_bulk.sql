@@ -242,18 +242,23 @@ create or replace function pgorch._bulk_act(
     language plpgsql
     as $$
 declare
-    -- From the top: whoever locks a parent and its child locks the parent first.
     v_line constant uuid[] := case when p_action in ('retry', 'skip') then pgorch._failed_line(p_bucket, p_run_id) else array[p_run_id] end;
+    v_locks uuid[] := v_line;
     v_run pgorch.runs;
     v_node constant text := p_arguments ->> 'node';
     v_item constant integer := p_arguments ->> 'item';
 begin
-    for v_at in 1 .. cardinality(v_line) loop
+    if p_action in ('retry', 'skip') then
+        -- From the top: whoever locks a parent and its child locks the parent first.
+        select r.* into v_run from pgorch.runs r where r.bucket = p_bucket and r.id = v_line[1];
+        v_locks := array_remove(v_run.parent_run_id || v_line, null);
+    end if;
+    for v_at in 1 .. cardinality(v_locks) loop
         if p_patient then
-            v_run := pgorch._locked_run(v_line[v_at]);
+            v_run := pgorch._locked_run(v_locks[v_at]);
         else
             -- Ten have been waited for in vain: somebody holds many, and half a second for each of them is too long.
-            select r.* into v_run from pgorch.runs r where r.bucket = p_bucket and r.id = v_line[v_at] for update nowait;
+            select r.* into v_run from pgorch.runs r where r.bucket = p_bucket and r.id = v_locks[v_at] for update nowait;
         end if;
     end loop;
     -- It may have changed since it was found.
