@@ -187,6 +187,11 @@ async def fail_schedule(connection: AsyncConnection[Any], name: str, turn: int, 
     await connection.execute(_FAIL_SCHEDULE, (name, turn, error))
 
 
+async def tick(connection: AsyncConnection[Any], bucket: int) -> int:
+    """Fires timers of the bucket that are due; how many."""
+    return int((await _all(connection, "select pgorch.tick(p_bucket => %s::int)", (bucket,)))[0][0])
+
+
 async def maintain(connection: AsyncConnection[Any]) -> int:
     """How many finished runs were let go of: one batch. 0 if there is no more to do."""
     return int((await _all(connection, "select pgorch.maintain()", ()))[0][0])

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -25,15 +26,29 @@ class Context:
     step_id: int
     attempt: int
     born: int
-    fencing_token: int
+    lease_token: UUID
+    item: int | None = None
+    undoes: bool = False
     deadline: datetime | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
     open_connection: Any = None
+    last_heartbeat: float = field(default_factory=time.monotonic)
 
     @property
     def idempotency_key(self) -> str:
-        """Names this visit of the node, and stays the same over its attempts."""
-        return f"{self.run_id}/{self.node}/{self.born}"
+        """Names this visit of the node, of a map the item, and whether it is being undone; it stays the same
+        over the attempts."""
+        item = "" if self.item is None else f"/{self.item}"
+        return f"{self.run_id}/{self.node}/{self.born}{item}{'/undo' if self.undoes else ''}"
+
+    @property
+    def fencing_token(self) -> int:
+        """A number that grows from lease to lease: the first half of the lease token."""
+        return self.lease_token.int >> 64
+
+    def heartbeat(self) -> None:
+        """A sign of life, for nodes with a `heartbeat`: without one in that time the attempt has failed."""
+        self.last_heartbeat = time.monotonic()
 
     @property
     def connection(self) -> Any:

@@ -41,6 +41,7 @@ class Listeners:
     lost: Callable[[str], None]
     revoked: Callable[[list[int]], None]
     work_waiting: Callable[[int], None]
+    timer_due: Callable[[int, float], None]
     failed: Callable[[BaseException], None]
 
 
@@ -183,6 +184,9 @@ class Lease:
                 self._tell.revoked(answer.revoked)
             if answer.work_waiting:
                 self._tell.work_waiting(bucket)
+            # One that is due later is told of again by the next heartbeat.
+            if answer.due_seconds is not None and answer.due_seconds < 2 * self._timing.beat:
+                self._tell.timer_due(bucket, answer.due_seconds)
         self._asked = None
         with self._lock:
             if self.worker_id == worker_id:

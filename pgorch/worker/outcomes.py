@@ -67,6 +67,14 @@ def timed_out(seconds: float) -> Outcome:
     return error("Timeout", f"The tool did not end within {seconds:g} seconds.")
 
 
+def silent(seconds: float) -> Outcome:
+    return error(
+        "HeartbeatTimeout",
+        f"The tool gave no sign of life for {seconds:g} seconds.",
+        hint="Call ctx.heartbeat() more often, or give the node a longer heartbeat.",
+    )
+
+
 def _said(problem: BaseException) -> str:
     try:
         return str(problem) or type(problem).__name__

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections import deque
 from typing import Protocol
 
@@ -46,7 +47,12 @@ class Performer:
         self._in_hand.add(running)
         seconds = running.timeout_seconds
         if seconds is not None:
-            running.timer = self._loop.call_later(seconds, self._time_out, running, seconds)
+            running.timer = self._loop.call_later(
+                seconds, self._time_out, running, outcomes.timed_out(seconds), "its timeout"
+            )
+        silence = running.row.heartbeat_seconds
+        if silence is not None:
+            running.pulse = self._loop.call_later(silence, self._feel_pulse, running, silence)
         if running.tool.is_async:
             running.task = self._loop.create_task(self._run(running))
         else:
@@ -123,22 +129,31 @@ class Performer:
             log.info("a tool returned in vain: %s", why, extra=running.names())
 
     def _cancelled(self, running: Running, cancelled: BaseException) -> Outcome:
-        if running.timed_out:
-            return outcomes.timed_out(running.timeout_seconds or 0)
-        return outcomes.raised(cancelled)
+        return running.overdue or outcomes.raised(cancelled)
 
-    def _time_out(self, running: Running, seconds: float) -> None:
-        running.timed_out = True
+    def _feel_pulse(self, running: Running, seconds: float) -> None:
+        silent = time.monotonic() - running.context.last_heartbeat if running.context else seconds
+        if silent < seconds:
+            running.pulse = self._loop.call_later(seconds - silent, self._feel_pulse, running, seconds)
+        elif running.overdue is None:
+            self._time_out(running, outcomes.silent(seconds), "the time for a sign of life")
+
+    def _time_out(self, running: Running, outcome: Outcome, what: str) -> None:
+        if running.overdue is not None:
+            return
+        running.overdue = outcome
         if running.task is None:
-            self._give_up(running, seconds)
+            self._give_up(running, outcome, what)
         else:
             running.stop()
-            running.timer = self._loop.call_later(self._timing.stubborn, self._give_up, running, seconds)
+            running.timer = self._loop.call_later(
+                self._timing.stubborn, self._give_up, running, outcome, what
+            )
 
-    def _give_up(self, running: Running, seconds: float) -> None:
+    def _give_up(self, running: Running, outcome: Outcome, what: str) -> None:
         log.warning(
-            "the tool %s goes on after its timeout of %g s; its slot stays taken until it returns",
-            running.tool.name, seconds, extra=running.names(),
+            "the tool %s goes on after %s; its slot stays taken until it returns",
+            running.tool.name, what, extra=running.names(),
         )  # fmt: skip
-        self._desk.put(running, outcomes.timed_out(seconds))
+        self._desk.put(running, outcome)
         self.drop(running, "it had timed out")

@@ -12,13 +12,17 @@ import orjson
 from pgorch.database.worker_queries import Advanced, Result
 from pgorch.tool import Context, Tool
 from pgorch.worker.outcomes import Outcome
+from pgorch.worker.sql_steps import SQL_STEP
+
+# Roles of steps whose tool takes its arguments by name from the input, laid over the state.
+BY_NAME = ("loose item", "undo")
 
 
 class Running:
     """One attempt of a step, from the moment it was given to this worker to its end."""
 
-    __slots__ = ("_begun", "bucket", "context", "dropped", "row", "task", "timed_out", "timer", "tool",
-                 "worker_id")  # fmt: skip
+    __slots__ = ("_begun", "bucket", "context", "dropped", "overdue", "pulse", "row", "task", "timer",
+                 "tool", "worker_id")  # fmt: skip
 
     def __init__(self, bucket: int, worker_id: UUID, row: Advanced, tool: Tool) -> None:
         self.bucket = bucket
@@ -28,11 +32,13 @@ class Running:
         self.context: Context | None = None
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
-        self.timed_out = False
+        self.pulse: asyncio.TimerHandle | None = None
+        self.overdue: Outcome | None = None
+        """What is handed in instead of a result that did not come in time."""
         self.dropped: str | None = None
         """Why nobody wants the result any more."""
         self._begun = threading.Lock()
-        if tool.wants_context is not None or tool.transactional:
+        if tool.wants_context is not None or tool.transactional or row.heartbeat_seconds is not None:
             self.context = self._new_context()
 
     @property
@@ -51,8 +57,14 @@ class Running:
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments of the tool. Raises InvalidArguments."""
         row, tool = self.row, self.tool
+        if tool is SQL_STEP:
+            return tool.bind(None, {}, self.context)
         given = None if row.input is None else orjson.loads(row.input)
-        state = orjson.loads(row.state or "{}") if given is None or tool.wants_state is not None else {}
+        state = {}
+        if given is None or row.role in BY_NAME or tool.wants_state is not None:
+            state = orjson.loads(row.state or "{}")
+        if row.role in BY_NAME:
+            given, state = None, {**state, **(given or {})}
         return tool.bind(given, state, self.context)
 
     def names(self) -> dict[str, object]:
@@ -68,9 +80,10 @@ class Running:
             self.task.cancel()
 
     def end_timer(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
+        for timer in (self.timer, self.pulse):
+            if timer is not None:
+                timer.cancel()
+        self.timer = self.pulse = None
 
     def _new_context(self) -> Context:
         row, seconds = self.row, self.timeout_seconds
@@ -80,8 +93,9 @@ class Running:
             step_id=row.step_id,
             attempt=row.attempt,
             born=row.born,
-            # The token begins with a number that grows from lease to lease.
-            fencing_token=UUID(row.lease_token).int >> 64,
+            lease_token=UUID(row.lease_token),
+            item=row.item if row.role != "undo" else None,
+            undoes=row.role == "undo",
             deadline=None if seconds is None else datetime.now(UTC) + timedelta(seconds=seconds),
         )
 

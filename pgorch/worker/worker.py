@@ -22,6 +22,7 @@ from pgorch.worker.identity import Timing, default_name
 from pgorch.worker.lease import Lease, Listeners, Listing
 from pgorch.worker.listening import Listening
 from pgorch.worker.schedules import Schedules
+from pgorch.worker.sql_steps import SQL_STEP
 from pgorch.worker.stall import Stall
 from pgorch.worker.stopping import on_signals
 from pgorch.worker.transactions import Transactions
@@ -56,7 +57,7 @@ class Worker:
             raise ConfigError(f"A worker needs at least one slot, but {slots} were given.")
         self.name = name or default_name()
         self._dsn = dsn
-        self._registry = registry
+        self._registry = {**registry, SQL_STEP.name: SQL_STEP}
         self._queues = tuple(queues)
         self._slots = slots
         self._timing = timing or Timing()
@@ -137,7 +138,7 @@ class Worker:
         connection = await open_async(self._dsn, purpose="start", statement_seconds=self._timing.answer)
         async with connection:
             await check_schema_async(connection)
-            definitions = [self._registry[name].definition() for name in sorted(self._registry)]
+            definitions = [t.definition() for _, t in sorted(self._registry.items()) if t is not SQL_STEP]
             await Queries(connection).register_tools(definitions)
             return await bucket_count(connection)
 
@@ -158,6 +159,7 @@ class Worker:
             lost=lambda why: self._soon(working.drop_all, why),
             revoked=lambda step_ids: self._soon(working.stop_steps, step_ids),
             work_waiting=lambda bucket: self._soon(working.look, bucket),
+            timer_due=lambda bucket, seconds: self._soon(working.tick_in, bucket, seconds),
             failed=lambda problem: self._soon(working.fail, problem),
         )
 

@@ -11,7 +11,7 @@ from uuid import UUID
 import psycopg
 from psycopg import AsyncConnection
 
-from pgorch.database.worker_queries import Advanced, Look, Result, held, prepare_for_advance
+from pgorch.database.worker_queries import Advanced, Look, Result, held, prepare_for_advance, tick
 from pgorch.errors import PgorchError
 from pgorch.tool import Tool
 from pgorch.worker import outcomes
@@ -66,6 +66,7 @@ class Working:
         # Buckets to look in for claimable steps, and those in which the engine does not know us as asleep.
         self._to_look: set[int] = set()
         self._awake: set[int] = set()
+        self._to_tick: set[int] = set()
         self._look_at = 0.0
         self._alarms = Alarms(self.look)
         # Where to look from the next time, as the engine said. Its own business: it is only handed back.
@@ -90,6 +91,10 @@ class Working:
         """There may be something to claim, in a bucket or anywhere."""
         self._to_look |= set(range(self._buckets)) if bucket is None else {bucket} & set(range(self._buckets))
         self._bell.ring()
+
+    def tick_in(self, bucket: int, seconds: float) -> None:
+        """A timer of the bucket is due in so many seconds."""
+        asyncio.get_running_loop().call_later(max(seconds, 0.0), self._tick, bucket)
 
     def begin_anew(self) -> None:
         """The worker has a lease under a new id: the engine knows nothing of it."""
@@ -153,6 +158,8 @@ class Working:
         settling = _SETTLE_SECONDS if len(self._in_hand) and self._awake else 0
         if time.monotonic() >= self._compare_at:
             await self._compare(connection, worker_id)
+        elif self._to_tick:
+            await self._fire_timers(connection, self._to_tick.pop())
         elif (bucket := self._next_bucket()) is not None:
             await self._advance(connection, lease, worker_id, bucket, looks=self._is_to_look(bucket))
             # The steps just begun get their turn, so that those that end at once make one batch.
@@ -163,6 +170,16 @@ class Working:
             await self._fall_asleep(connection, lease, worker_id)
         elif not await self._bell.wait(self._poll_seconds(lease)):
             self.look()
+
+    def _tick(self, bucket: int) -> None:
+        self._to_tick.add(bucket)
+        self._bell.ring()
+
+    async def _fire_timers(self, connection: AsyncConnection[Any], bucket: int) -> None:
+        if await tick(connection, bucket):
+            self.look(bucket)
+            # There may be more than one call fires.
+            self._to_tick.add(bucket)
 
     def _next_bucket(self) -> int | None:
         bucket = self._handing_in.next_bucket()

@@ -41,6 +41,7 @@ begin
     end if;
     -- Also of a version that was there: its tables may have been made anew since.
     perform pgorch._watch_tables(v_graph.id);
+    perform pgorch._make_sql_runner(v_graph);
     graph_id := v_graph.id;
     name := v_graph.name;
     version := v_graph.version;

@@ -59,6 +59,8 @@ begin
         return 'the name must be a string of 1 to 200 characters';
     elsif v_name = 'wait_for_approval' then
         return 'the name wait_for_approval is taken: it makes a node an approval';
+    elsif v_name like 'pgorch.%' then
+        return format('the name %s is taken: those that begin with pgorch. are the engine''s own', pgorch._quoted(v_name));
     elsif jsonb_typeof(p_tool -> 'description') not in ('string', 'null') then
         return format('the description of %s must be a string', pgorch._quoted(v_name));
     elsif jsonb_typeof(p_tool -> 'parameters') not in ('object', 'null') then

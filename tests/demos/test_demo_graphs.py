@@ -48,7 +48,7 @@ def performing(demo: str, engine: Engine) -> dict[str, Callable[[Step], Any]]:
             step_id=step.step_id,
             attempt=step.attempt,
             born=step.born,
-            fencing_token=step.lease_token.int >> 64,
+            lease_token=step.lease_token,
             open_connection=engine.connection,
         )
         tool = tools[str(step.tool)]

@@ -315,3 +315,12 @@ def test_nothing_is_noted_where_there_are_no_keys(engine: Engine) -> None:
     engine.cancel(engine.start(definition("a")))
     assert engine.status(run) == "completed"
     assert key_changes(engine) == 0
+
+
+def test_a_failed_run_that_is_retried_waits_for_a_place_again(engine: Engine) -> None:
+    one, two = start(engine, keyed(engine, 1), ["ann", "ann"])
+    engine.worker.fail(claim(engine.worker)[0], retryable=False)
+    [second] = claim(engine.worker)
+    engine.value("select pgorch.retry(%s)", one)
+    assert (second.run_id, claim(engine.worker)) == (two, [])
+    assert [s.run_id for s in hand_in(engine.worker, [second], want=9)] == [one]

@@ -38,7 +38,16 @@ HOT_TABLES = frozenset(
 )
 # Functions that change tables themselves, never on the path of a run, and what reads a table of the user.
 MAY_USE_DYNAMIC_SQL = frozenset(
-    {"_make_history", "_drop_history", "_matching_row", "_watch_tables", "_unwatch_table"}
+    {
+        "_make_history",
+        "_drop_history",
+        "_matching_row",
+        "_watch_tables",
+        "_unwatch_table",
+        "_make_sql_runner",
+        "_run_statement",
+        "perform_sql",
+    }
 )
 
 VOLATILE = frozenset(
@@ -49,7 +58,7 @@ SESSION_INPUT = frozenset({"current_setting", "set_config"})
 LEVELS = (ast.SelectStmt, ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt)
 MODIFYING = LEVELS[1:]
 STATEMENT_WORDS = frozenset(
-    {"select", "insert", "update", "delete", "merge", "with", "values", "create", "lock"}
+    {"select", "insert", "update", "delete", "merge", "with", "values", "create", "lock", "deallocate"}
 )
 
 

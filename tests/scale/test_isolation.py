@@ -243,9 +243,9 @@ CALLED = """
 """
 WITHOUT_RUNS = """
     api_principal bucket_count bucket_of clock_now create_graph create_hook create_key delete_graph
-    delete_hook drop_limit due_schedules explain_graph fail_schedule find_graph maintain new_hook_secret new_run_id
-    pause_hook register_tools resume_hook retention revoke_key rotate_hook_secret set_clock set_limit set_retention
-    test_hook update_hook uuid7 validate_graph
+    delete_hook drop_limit due_schedules explain_graph fail_schedule find_graph maintain new_hook_secret
+    new_run_id pause_hook register_tools resume_hook retention revoke_key rotate_hook_secret set_clock
+    set_limit set_retention test_hook update_hook uuid7 validate_graph
 """
 
 

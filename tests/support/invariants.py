@@ -190,7 +190,11 @@ INVARIANTS: dict[str, str] = {
         from pgorch.runs r
         cross join lateral (
             select coalesce(array_agg(substr(h.kind::text, 5)), '{{}}') as ends
-            from pgorch.history h where h.bucket = r.bucket and h.run_id = r.id and h.kind in {RUN_ENDS}) h
+            from pgorch.history h
+            where h.bucket = r.bucket and h.run_id = r.id and h.kind in {RUN_ENDS} and not exists (
+                select from pgorch.history o
+                where o.bucket = h.bucket and o.run_id = h.run_id and o.seq > h.seq
+                  and o.kind = 'run_retried')) h
         where h.ends <> case when r.finished_at is null then '{{}}' else array[r.status::text] end
     """,
     "I13 nothing follows the end of a run": f"""
@@ -251,10 +255,12 @@ INVARIANTS: dict[str, str] = {
           and not exists (
               select from pgorch.history l where l.bucket = h.bucket and l.run_id = h.run_id and l.seq > h.seq
                 and l.node = e.target and l.kind in {ENDS[:-1]}, 'step_cancelled'))
-          -- A join that has run does not run again for who comes late.
+          -- A join that has run does not run again for who comes late, and what has arrived at another one may be
+          -- cancelled with it.
           and not exists (
               select from pgorch.nodes n
-              where n.graph_id = e.graph_id and n.id = e.target and n.join_least is not null)
+              where n.graph_id = e.graph_id
+                and (n.id = e.target and n.join_least is not null or n.cancel_rest))
     """,
     "I20 an approval is decided once, as its row says": """
         select a.run_id, format('%s is %s, history has %s decisions', a.node, a.status, h.n) as why

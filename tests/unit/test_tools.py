@@ -56,7 +56,9 @@ def of(function: Callable[..., Any]) -> Tool:
 
 
 def context() -> Context:
-    return Context(run_id=uuid.UUID(int=7), node="pay", step_id=3, attempt=2, born=5, fencing_token=9)
+    return Context(
+        run_id=uuid.UUID(int=7), node="pay", step_id=3, attempt=2, born=5, lease_token=uuid.UUID(int=9 << 64)
+    )
 
 
 def test_a_docstring_becomes_the_description_and_those_of_the_parameters() -> None:
