@@ -47,7 +47,7 @@ class Machinery:
         self.children: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> "Machinery":
-        self.model.__enter__()
+        self.model.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -57,7 +57,7 @@ class Machinery:
         if kind is not None and issubclass(kind, Exception):
             self._show_logs()
         self.stop_all()
-        self.model.__exit__()
+        self.model.stop()
         shutil.rmtree(self.home, ignore_errors=True)
         shutil.rmtree(self.data, ignore_errors=True)
 
@@ -125,9 +125,8 @@ class Machinery:
         return api
 
     def pass_time(self, interval: str) -> None:
-        """Let the engine's clock jump: what is due by then is done by whoever looks next."""
+        """Let the engine's clock jump: workers fire what is due by then."""
         self.rows("select pgorch.set_clock(c.offset_by + %s::interval) from pgorch._clock c", interval)
-        self.rows("select pgorch.tick(0)")
 
     def start_workers(self, *names: str) -> None:
         for name in names:

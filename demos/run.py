@@ -34,6 +34,9 @@ def main() -> int:
     for name in arguments.names:
         if name not in NAMES:
             parser.error(f"there is no demo {name}, only {', '.join(NAMES)}")
+    if arguments.list:
+        print("\n".join(f"{name:22}{title}" for name, title in TITLES.items()))
+        return 0
     if not arguments.here:
         ensure("embedded")
     began = time.monotonic()
@@ -94,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="use the Python that runs this, which must have pgorch[embedded], and make no environment",
     )
+    parser.add_argument("--list", action="store_true", help="list the demos and end")
     return parser
 
 

@@ -1,8 +1,8 @@
-"""A STAND-IN for a language model: no model at all, but a script that speaks the chat-completions JSON of one.
+"""A STAND-IN for a language model: no model at all, but a script that speaks its JSON, chat-completions.
 
 It answers a customer's complaint: first it asks for the tool look_up_order for each order that is named, then
 for a refund that is too generous, then it says in words what came of it. The same messages get the same
-answer. It counts how often each turn was asked for, and can keep one waiting, so that a demo can kill who asked.
+answer. It counts how often each turn was asked for, and can keep one waiting, so that who asks can be killed.
 
     python3 demos/agent/stand_in_model.py [PORT]
 
@@ -67,11 +67,10 @@ def _calls(before: int, calls: list[tuple[str, dict[str, Any]]]) -> Message:
 
 
 class StandInModel:
-    """The script behind a port of this machine, in a thread; used as a context it ends with it."""
+    """The script behind a port of this machine, in a thread between `start` and `stop`."""
 
     def __init__(self, port: int = 0) -> None:
         self.turns: Counter[int] = Counter()
-        self.answered: Counter[int] = Counter()
         self._holds: dict[int, _Hold] = {}
         stand_in = self
 
@@ -86,11 +85,10 @@ class StandInModel:
         """The base URL, as clients of such endpoints want it."""
         return f"http://127.0.0.1:{self._server.server_port}/v1"
 
-    def __enter__(self) -> "StandInModel":
+    def start(self) -> None:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
         self._server.shutdown()
         self._server.server_close()
 
@@ -100,7 +98,6 @@ class StandInModel:
     def forget(self) -> None:
         """Count anew."""
         self.turns.clear()
-        self.answered.clear()
 
     def hold(self, turn: int) -> "_Hold":
         """Keep the next answer of this turn, 1 being the first, until it is released."""

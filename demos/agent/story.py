@@ -11,7 +11,7 @@ from demos.story import ask, claim, steps_of, tell, wait_for
 
 GRAPH = Path(__file__).parent / "graph.json"
 REAL = "PGORCH_AGENT_URL"
-COMPLAINT = "My order 1042 arrived broken, and 1043 has not arrived at all. Please give me my money back for the broken one."
+COMPLAINT = "My order 1042 arrived broken, and 1043 has not come at all. Please refund the broken one."
 SYSTEM = "You answer for a shop. Look up orders before you promise anything, and refund what arrived broken."
 REASON = "No refunds without a photograph."
 
@@ -25,9 +25,7 @@ def play(machinery: Machinery, yes: bool) -> None:
         return
     model = machinery.model
     model.forget()
-    tell(
-        f"The model is a stand-in, a script at {model.address} that counts its calls; {REAL} names a real one."
-    )
+    tell(f"The model is a stand-in, a script at {model.address} that counts calls; {REAL} names a real one.")
     hold = model.hold(2)
     run_id = _start(machinery, graph_id)
     wait_for("The model is asked a second time", hold.reached.is_set)
@@ -48,8 +46,10 @@ def play(machinery: Machinery, yes: bool) -> None:
     )
     machinery.start_workers(victim)
 
-    claim("the model wants to refund 179.00 for a lamp of 89.50, which a person has to allow",
-          _wanted(document) == {"number": 1042, "amount": 179.0} and _refunds(machinery, run_id) == [])  # fmt: skip
+    claim(
+        "the model wants to refund 179.00 for a lamp of 89.50, which a person has to allow",
+        _wanted(document) == {"number": 1042, "amount": 179.0} and _refunds(machinery, run_id) == [],
+    )
     decision = _decide(machinery, run_id, document, yes)
     document = machinery.settled(run_id, "completed")
     if decision == "approved":
@@ -57,10 +57,10 @@ def play(machinery: Machinery, yes: bool) -> None:
         claim("each call of the run began once", _repeated(machinery, run_id) == [])
     else:
         claim("rejected: nothing is refunded, and the model is told why", _refunds(machinery, run_id) == [])
-    tell(f'The answer: "{document["output"]["answer"]}"')
+    tell(f'The answer: "{document["state"]["answer"]}"')
     claim(
         "the model knows what was done, not what it wanted",
-        ("89.50" if decision == "approved" else REASON) in document["output"]["answer"],
+        ("89.50" if decision == "approved" else REASON) in document["state"]["answer"],
     )
     claim(
         "three turns, four calls of the model: only the one that was cut off was made twice",
@@ -69,7 +69,7 @@ def play(machinery: Machinery, yes: bool) -> None:
 
 
 def _talk_to_a_real_model(machinery: Machinery, graph_id: str, yes: bool) -> None:
-    """What a real model says is its own affair; what can be claimed is that the run ends and repeats nothing."""
+    """What a real model says is its own affair; to be claimed is that the run ends and repeats nothing."""
     run_id = _start(machinery, graph_id)
 
     def settled() -> Any:
@@ -80,7 +80,7 @@ def _talk_to_a_real_model(machinery: Machinery, graph_id: str, yes: bool) -> Non
         _decide(machinery, run_id, document, yes, edited=False)
     claim("the conversation has come to an end", document["status"] == "completed")
     claim("no call of a tool began twice", _repeated(machinery, run_id) == [])
-    tell(f'The answer: "{document["output"]["answer"]}"')
+    tell(f'The answer: "{document["state"]["answer"]}"')
 
 
 def _start(machinery: Machinery, graph_id: str) -> str:
@@ -101,24 +101,24 @@ def _kill_who_asks(machinery: Machinery, run_id: str) -> str:
 
 def _decide(machinery: Machinery, run_id: str, document: Any, yes: bool, edited: bool = True) -> str:
     """Approve, with the price of the lamp instead of what the model wanted, or reject."""
-    [approval] = [one for one in document["approvals"] if one["status"] == "open"]
+    [approval] = document["approvals"]
     calls = approval["show"]["calls"]
     tell(f"{approval['title']} {json.dumps([call['arguments'] for call in calls])}")
-    data = None
+    edits = {}
     if edited:
-        data = {"calls": [{**call, "arguments": {**call["arguments"], "amount": 89.5}} for call in calls]}
+        cheaper = [{**call, "arguments": {**call["arguments"], "amount": 89.5}} for call in calls]
+        edits = {"data": {"calls": cheaper}}
     decision: str | None = "approved"
     if not yes:
-        body = json.dumps({"decision": "approved", "data": data})
+        address = f"{machinery.api.address}/graph/resume/{run_id}"
+        body = json.dumps({"decision": "approved", **edits})
         decision = ask(
             "Shall it? With y it is 89.50 instead." if edited else "Shall it?",
             lambda: machinery.api.state(run_id),
-            [
-                f"curl {machinery.api.address}/graph/resume/{run_id} -H 'content-type: application/json' -d '{body}'"
-            ],
+            [f"curl {address} -H 'content-type: application/json' -d '{body}'"],
         )
     if decision == "approved":
-        machinery.api.post(f"/graph/resume/{run_id}", {"decision": decision, "data": data})
+        machinery.api.post(f"/graph/resume/{run_id}", {"decision": decision, **edits})
     elif decision:
         machinery.api.post(f"/graph/resume/{run_id}", {"decision": decision, "comment": REASON})
     history = machinery.api.state(run_id)["history"]

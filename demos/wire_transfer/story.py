@@ -23,7 +23,7 @@ NOTHING_SENT: list[tuple[str, float, str]] = []
 
 
 def play(machinery: Machinery, yes: bool) -> None:
-    """One transfer that is put right and released by two, one that expires. Disproved if it goes otherwise."""
+    """One transfer is put right and released by two, one expires. Disproved if it goes otherwise."""
     graph = json.loads((HERE / "graph.json").read_text())
     graph_id = machinery.api.post("/graph/create", graph)["graph_id"]
     machinery.execute((HERE / "tables.sql").read_text())
@@ -43,7 +43,9 @@ def play(machinery: Machinery, yes: bool) -> None:
 
 def _check_refusals(people: dict[str, Api], run_id: str) -> None:
     asked = _asked(people["ada"], run_id)
-    claim('it asks: "Release 41205 to Nordlicht GmbH"', asked["title"] == "Release 41205 to Nordlicht GmbH")
+    claim(
+        'it asks: "Release 41205.5 to Nordlicht GmbH"', asked["title"] == "Release 41205.5 to Nordlicht GmbH"
+    )
     claim("drew has the role and may not decide: he started it", _refusal(people["drew"], run_id) == 403)
     claim(
         "ben may decide approvals and is not asked: he is not of finance",
@@ -53,13 +55,13 @@ def _check_refusals(people: dict[str, Api], run_id: str) -> None:
 
 
 def _send_back(machinery: Machinery, ada: Api, run_id: str) -> None:
-    reason = {"comment": "The comma slipped.", "data": {"retry": True, "amount": 4120.5}}
+    reason = {"comment": "The comma slipped.", "data": {"retry": True, "amount": 4120.55}}
     ada.post(f"/graph/resume/{run_id}", {"decision": "rejected", **reason})
     document = machinery.settled(run_id, "awaiting_approval")
     claim(
         "ada sends it back with the right amount: it is revised, and asks once more",
         steps_of(document) == ["draft", "sign_off", "revise"]
-        and _asked(ada, run_id)["title"] == "Release 4120.5 to Nordlicht GmbH",
+        and _asked(ada, run_id)["title"] == "Release 4120.55 to Nordlicht GmbH",
     )
 
 
@@ -76,7 +78,7 @@ def _sign(machinery: Machinery, people: dict[str, Api], run_id: str) -> None:
 def _sign_in_psql(machinery: Machinery, run_id: str, yes: bool) -> None:
     tell("carol signs in psql, and writes her book in the same transaction:")
     statements = [
-        f"insert into transfers.book (run_id, amount) values ('{run_id}', 4120.50)",
+        f"insert into transfers.book (run_id, amount) values ('{run_id}', 4120.55)",
         f"select pgorch.approve('{run_id}', '{{\"note\": \"budget is there\"}}')",
     ]
     for line in ("begin", *statements):
@@ -103,7 +105,7 @@ def _sign_in_psql(machinery: Machinery, run_id: str, yes: bool) -> None:
             for statement in statements:
                 carol.execute(statement.encode())
             carol.commit()
-        claim("committed: the decision and her row are there", _book(machinery) == [("carol", 4120.5)])
+        claim("committed: the decision and her row are there", _book(machinery) == [("carol", 4120.55)])
     document = machinery.settled(run_id, "completed")
     if document["state"]["outcome"] == "sent":
         final = [event for event in document["history"] if event["kind"] == "approval_decided"][-1]["output"]
@@ -111,7 +113,7 @@ def _sign_in_psql(machinery: Machinery, run_id: str, yes: bool) -> None:
             "two signatures, two doors: ada's and carol's release it",
             final["approved_by"] == ["ada", "carol"] and steps_of(document)[-2:] == ["sign_off", "send"],
         )
-        sent = [("Nordlicht GmbH", 4120.5, "budget is there")]
+        sent = [("Nordlicht GmbH", 4120.55, "budget is there")]
         claim("the money is sent once, and it is the right amount", _sent(machinery, run_id) == sent)
     else:
         claim("rejected for good: nothing is sent", _sent(machinery, run_id) == NOTHING_SENT)
@@ -136,7 +138,7 @@ def _let_expire(machinery: Machinery, people: dict[str, Api], graph_id: str) -> 
     claim(
         "49 hours, one signature: the deadline has passed, and the transfer is cancelled",
         document["state"]["outcome"] == "cancelled"
-        and [event["kind"] for event in document["history"] if event["node"] == "sign_off"][-1]
+        and [event["kind"] for event in document["history"] if event.get("node") == "sign_off"][-1]
         == "step_expired"
         and _sent(machinery, run_id) == NOTHING_SENT,
     )

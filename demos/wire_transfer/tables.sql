@@ -6,8 +6,8 @@ create table if not exists transfers.invoices (
     payee  text not null,
     amount numeric not null
 );
-comment on table transfers.invoices is 'As they were typed in. In 4711 the comma slipped: it is about 4120.50.';
-insert into transfers.invoices values (4711, 'Nordlicht GmbH', 41205), (4712, 'Ahoi AG', 900) on conflict do nothing;
+comment on table transfers.invoices is 'As they were typed in. In 4711 the comma slipped: it is about 4120.55.';
+insert into transfers.invoices values (4711, 'Nordlicht GmbH', 41205.50), (4712, 'Ahoi AG', 900) on conflict do nothing;
 
 create table if not exists transfers.sent (
     id     bigint generated always as identity primary key,
