@@ -84,8 +84,9 @@ class Validation(BaseModel):
 
 class LiveStep(BaseModel):
     node: str
-    kind: Literal["task", "approval", "join"]
-    status: Literal["running", "ready", "retrying", "quarantined", "waiting"]
+    kind: Literal["task", "item", "undo", "approval", "join", "wait", "map", "child"]
+    status: Literal["running", "ready", "limited", "paused", "retrying", "quarantined", "waiting"]
+    item: int | None = Field(description="Of an item of a map, its index; of an undo, the event undone.")
     attempt: int
     ready_at: str
     started_at: str | None
@@ -100,6 +101,7 @@ class Event(BaseModel):
     kind: str
     node: str | None = None
     attempt: int | None = None
+    item: int | None = Field(None, description="Index in the list of a map; of what was undone, the event.")
     at: str
     started_at: str | None = None
     actor: str | None = None
@@ -191,6 +193,7 @@ class Run(BaseModel):
     status: RunStatus
     state: Json
     input: Json
+    output: Any = Field(description="What the graph's output template gave; null: the state is the output.")
     error: Json | None
     created_at: str
     finished_at: str | None
@@ -198,6 +201,11 @@ class Run(BaseModel):
     idempotency_key: str | None
     priority: int
     queue: str | None
+    labels: dict[str, str] | None
+    parent_run_id: UUID | None
+    forked_from: UUID | None
+    forked_at: int | None = Field(description="Up to this event its history is that of forked_from.")
+    ending: Json | None = Field(description="While steps are being undone: how the run will end.")
     current_nodes: list[LiveStep]
     history: list[Event]
     approvals: list[OpenApproval]

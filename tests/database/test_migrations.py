@@ -106,8 +106,8 @@ def test_a_fresh_installation_is_the_same_as_an_upgraded_one(
     empty_database: str, second_database: str
 ) -> None:
     files = sql_files()
-    # What an earlier release may have had: all migrations but the last, and other texts of the function files, but
-    # of none that is about what came with it.
+    # What an earlier release may have had: all migrations but the last, and other texts of the function
+    # files, but of none that is about what came with it.
     later = set(re.findall(r"create (?:table|schema) ([\w.]+)", files.migrations[-1].text))
     assert later
     earlier = SqlFiles(
