@@ -10,6 +10,7 @@ import pgorch
 from pgorch.cli import (
     approvals,
     db,
+    demo,
     dev,
     doctor,
     graphs,
@@ -56,6 +57,7 @@ def pgorch_command(
 
 
 app.command("dev")(dev.dev)
+app.command("demo")(demo.demo)
 app.command("serve")(serve.serve)
 app.command("worker")(worker.worker)
 app.command("migrate")(migrate.migrate)
