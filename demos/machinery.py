@@ -15,13 +15,19 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from demos.agent.stand_in_model import StandInModel
 from demos.story import Api, Disproved, Refused, tell, wait_for
 from pgorch.database.migrations import migrate
 from pgorch.embedded import EmbeddedServer
 
 ROOT = Path(__file__).parent.parent
-APPS = ("demos.data_quality.tools", "demos.persistence_approval.tools")
+APPS = tuple(
+    f"demos.{name}.tools"
+    for name in ("data_quality", "persistence_approval", "wire_transfer", "saga", "agent")
+)
 API = "API"
+GUARDED_API = "API with keys"
+WORKERS = ("anna", "ben")
 ANSWERS, ENDED = "answers", "ended"
 USUAL_PORT = 8000
 
@@ -35,10 +41,13 @@ class Machinery:
         self.data = Path(f"{self.home}-data")
         self.server = EmbeddedServer(self.data)
         self.port = _free_port(USUAL_PORT)
+        self.guarded_port = 0
+        self.model = StandInModel()
         self.mark = f"mark_{self.home.name}"
         self.children: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> "Machinery":
+        self.model.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -48,6 +57,7 @@ class Machinery:
         if kind is not None and issubclass(kind, Exception):
             self._show_logs()
         self.stop_all()
+        self.model.stop()
         shutil.rmtree(self.home, ignore_errors=True)
         shutil.rmtree(self.data, ignore_errors=True)
 
@@ -93,6 +103,30 @@ class Machinery:
             self.port = _free_port()
             self.start_api()
         self._must_run(API)
+
+    def start_guarded_api(self) -> None:
+        """A second API on another port, which asks for keys."""
+        self.guarded_port = _free_port(quiet=True)
+        self._start(GUARDED_API, "serve", "--port", str(self.guarded_port))
+
+    def await_guarded_api(self, key: str) -> Api:
+        """The API that asks for keys, as the bearer of this key sees it."""
+        api = Api(f"http://127.0.0.1:{self.guarded_port}", key)
+
+        def answers() -> bool:
+            self._must_run(GUARDED_API)
+            try:
+                api.get("/v1/approvals")
+            except (Refused, OSError):
+                return False
+            return True
+
+        wait_for("The API that asks for keys answers", answers)
+        return api
+
+    def pass_time(self, interval: str) -> None:
+        """Let the engine's clock jump: workers fire what is due by then."""
+        self.rows("select pgorch.set_clock(c.offset_by + %s::interval) from pgorch._clock c", interval)
 
     def start_workers(self, *names: str) -> None:
         for name in names:
@@ -153,6 +187,20 @@ class Machinery:
         with psycopg.connect(self.dsn, row_factory=dict_row, application_name="demo") as connection:
             return connection.execute(query.encode(), parameters or None).fetchall()
 
+    def execute(self, script: str) -> None:
+        """Run a script of SQL, as the owner of the database."""
+        with psycopg.connect(self.dsn, application_name="demo") as connection:
+            connection.execute(script.encode())
+
+    def settled(self, run_id: str, status: str) -> Any:
+        """The run's document once it has this status; Disproved if it never has."""
+
+        def look() -> Any:
+            document = self.api.state(run_id, wait=10)
+            return document if document["status"] == status else None
+
+        return wait_for(f"The run {run_id} becomes {status}", look)
+
     def _start(self, name: str, *arguments: str) -> None:
         with (self.home / f"{name}.log").open("ab") as log:
             self.children[name] = subprocess.Popen(
@@ -166,7 +214,7 @@ class Machinery:
             )
 
     def _environment(self) -> dict[str, str]:
-        return {**os.environ, "PGORCH_DSN": self.dsn}
+        return {"PGORCH_AGENT_URL": self.model.address, **os.environ, "PGORCH_DSN": self.dsn}
 
     def _must_run(self, name: str) -> None:
         code = self.children[name].poll()
@@ -193,7 +241,7 @@ class Machinery:
                 tell(f"   {line}")
 
 
-def _free_port(*wanted: int) -> int:
+def _free_port(*wanted: int, quiet: bool = False) -> int:
     for port in (*wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -202,7 +250,7 @@ def _free_port(*wanted: int) -> int:
             except OSError:
                 continue
             chosen = int(probe.getsockname()[1])
-        if chosen != USUAL_PORT:
+        if chosen != USUAL_PORT and not quiet:
             tell(f"Port {USUAL_PORT} is taken, so the API listens on {chosen}.")
         return chosen
     raise Disproved("There is a free port on this machine")

@@ -6,6 +6,7 @@ The exit code is 0 only if all of them are true. It asks you at the approvals; w
 """
 
 import argparse
+import importlib
 import io
 import os
 import signal
@@ -20,6 +21,9 @@ from demos.environment import ensure, stage  # noqa: E402  (the checkout must be
 TITLES = {
     "data_quality": "Data quality: clean in a loop until it is good enough, then ask",
     "persistence_approval": "Persistence and approval: kill it, switch it off, go on",
+    "wire_transfer": "Wire transfer: two signatures, a way back, a deadline",
+    "saga": "Saga: what a failed trip has taken is given back",
+    "agent": "Agent: model and tools in a loop, killed in the middle, reviewed by a person",
 }
 NAMES = tuple(TITLES)
 
@@ -29,7 +33,10 @@ def main() -> int:
     arguments = parser.parse_args()
     for name in arguments.names:
         if name not in NAMES:
-            parser.error(f"there is no demo {name}, only {' and '.join(NAMES)}")
+            parser.error(f"there is no demo {name}, only {', '.join(NAMES)}")
+    if arguments.list:
+        print("\n".join(f"{name:22}{title}" for name, title in TITLES.items()))
+        return 0
     if not arguments.here:
         ensure("embedded")
     began = time.monotonic()
@@ -60,25 +67,23 @@ def main() -> int:
 
 
 def _play(names: "list[str]", yes: bool) -> None:
-    from demos.data_quality import story as data_quality
-    from demos.machinery import Machinery
-    from demos.persistence_approval import story as persistence_approval
+    from demos.machinery import WORKERS, Machinery
     from demos.story import chapter, tell
 
-    stories = {"data_quality": data_quality.play, "persistence_approval": persistence_approval.play}
+    stories = {name: importlib.import_module(f"demos.{name}.story") for name in names}
     with Machinery() as machinery:
         stage("Starting embedded PostgreSQL, the API and two workers")
         machinery.start_postgres()
         machinery.migrate()
         machinery.start_api()
-        machinery.start_workers(*persistence_approval.WORKERS)
+        machinery.start_workers(*WORKERS)
         machinery.await_api()
-        machinery.await_workers(*persistence_approval.WORKERS)
+        machinery.await_workers(*WORKERS)
         tell(f"PostgreSQL {machinery.server.version} in {machinery.data}")
-        tell(f"API {machinery.api.address}, workers {' and '.join(persistence_approval.WORKERS)}")
+        tell(f"API {machinery.api.address}, workers {' and '.join(WORKERS)}")
         for name in names:
             chapter(TITLES[name])
-            stories[name](machinery, yes)
+            stories[name].play(machinery, yes)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="use the Python that runs this, which must have pgorch[embedded], and make no environment",
     )
+    parser.add_argument("--list", action="store_true", help="list the demos and end")
     return parser
 
 

@@ -44,10 +44,13 @@ def wait_for(what: str, look: Callable[[], Found | None], seconds: float = PATIE
 
 
 class Api:
-    """The HTTP API as any client sees it."""
+    """The HTTP API as any client sees it; with a key, as its bearer does."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, key: str | None = None) -> None:
         self.address = address
+        self.headers = {"content-type": "application/json"}
+        if key:
+            self.headers["authorization"] = f"Bearer {key}"
 
     def get(self, path: str) -> Any:
         return self._call("GET", path, None)
@@ -64,7 +67,7 @@ class Api:
             self.address + path,
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"content-type": "application/json"},
+            headers=self.headers,
         )
         try:
             with urllib.request.urlopen(request, timeout=60) as response:

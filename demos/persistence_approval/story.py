@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from demos.machinery import API, Machinery
+from demos.machinery import API, WORKERS, Machinery
 from demos.story import Refused, ask, claim, steps_of, tell, wait_for
 
 GRAPH = Path(__file__).parent / "graph.json"
-WORKERS = ("anna", "ben")
 
 
 def play(machinery: Machinery, yes: bool) -> None:
@@ -21,7 +20,7 @@ def play(machinery: Machinery, yes: bool) -> None:
     adelie, gentoo = (_start(machinery, graph_id, species) for species in ("Adelie", "Gentoo"))
     tell("Two runs estimate how heavy the penguins are. Each takes a few seconds, long enough to be killed.")
     survivor = _kill_in_the_middle(machinery, adelie)
-    documents = {run_id: _settled(machinery, run_id, "awaiting_approval") for run_id in (adelie, gentoo)}
+    documents = {run_id: machinery.settled(run_id, "awaiting_approval") for run_id in (adelie, gentoo)}
     _check_takeover(machinery, adelie, documents[adelie], survivor)
 
     tell("Both runs wait for a person now. Nothing needs to run for that:")
@@ -48,9 +47,9 @@ def play(machinery: Machinery, yes: bool) -> None:
     claim("no worker lives yet, so nothing is published", not live and _published(machinery) == {})
 
     machinery.start_workers(*WORKERS)
-    document = _settled(machinery, gentoo, "completed")
+    document = machinery.settled(gentoo, "completed")
     claim("the run decided in psql has finished", steps_of(document) == ["estimate", "release", "publish"])
-    document = _settled(machinery, adelie, "completed" if decision == "approved" else "failed")
+    document = machinery.settled(adelie, "completed" if decision == "approved" else "failed")
     claim(
         f"the other, {decision}, has ended as {document['status']}",
         document["error"] is None or decision != "approved",
@@ -66,14 +65,6 @@ def play(machinery: Machinery, yes: bool) -> None:
 def _start(machinery: Machinery, graph_id: str, species: str) -> str:
     body = {"graph_id": graph_id, "initial_state": {"species": species, "seconds": 2.5}}
     return str(machinery.api.post("/graph/run", body)["run_id"])
-
-
-def _settled(machinery: Machinery, run_id: str, status: str) -> Any:
-    def look() -> Any:
-        document = machinery.api.state(run_id, wait=10)
-        return document if document["status"] == status else None
-
-    return wait_for(f"The run {run_id} becomes {status}", look)
 
 
 def _kill_in_the_middle(machinery: Machinery, run_id: str) -> str:

@@ -32,9 +32,41 @@ class Handled(BaseModel):
     approval_id: UUID
 
 
-class Cancelled(BaseModel):
+class Steered(BaseModel):
     run_id: UUID
-    status: RunStatus
+    status: RunStatus = Field(description="What the run is after it.")
+
+
+class Signalled(BaseModel):
+    run_id: UUID
+    signal_id: UUID
+
+
+class Forked(BaseModel):
+    run_id: UUID = Field(description="The new run.")
+    forked_from: UUID
+
+
+class Moved(BaseModel):
+    """`moved` is false after a dry run; `problems` then say what stands in the way, if anything does."""
+
+    run_id: UUID
+    moved: bool
+    graph_id: UUID = Field(description="The version that was named.")
+    problems: list[str]
+
+
+class SteeredRun(Steered):
+    problem: str | None = Field(description="What stood, or would stand, in the way; null: nothing.")
+
+
+class SteeredRuns(BaseModel):
+    """`more`: there are as many as the limit allows, so others may be left."""
+
+    action: str
+    dry_run: bool
+    runs: list[SteeredRun]
+    more: bool
 
 
 class CreatedGraph(BaseModel):
@@ -77,6 +109,15 @@ class Fault(BaseModel):
     hint: str | None = None
 
 
+class DeletedGraph(BaseModel):
+    graph_id: UUID
+    name: str
+    version: int
+    watched: list[str] = Field(
+        description="Tables whose trigger for waits on rows could not be dropped; their owner can."
+    )
+
+
 class Validation(BaseModel):
     valid: bool
     errors: list[Fault]
@@ -84,8 +125,9 @@ class Validation(BaseModel):
 
 class LiveStep(BaseModel):
     node: str
-    kind: Literal["task", "approval", "join"]
-    status: Literal["running", "ready", "retrying", "quarantined", "waiting"]
+    kind: Literal["task", "item", "undo", "approval", "join", "wait", "map", "child"]
+    status: Literal["running", "ready", "limited", "paused", "retrying", "quarantined", "waiting"]
+    item: int | None = Field(description="Of an item of a map, its index; of an undo, the event undone.")
     attempt: int
     ready_at: str
     started_at: str | None
@@ -100,6 +142,7 @@ class Event(BaseModel):
     kind: str
     node: str | None = None
     attempt: int | None = None
+    item: int | None = Field(None, description="Index in the list of a map; of what was undone, the event.")
     at: str
     started_at: str | None = None
     actor: str | None = None
@@ -191,6 +234,7 @@ class Run(BaseModel):
     status: RunStatus
     state: Json
     input: Json
+    output: Any = Field(description="What the graph's output template gave; null: the state is the output.")
     error: Json | None
     created_at: str
     finished_at: str | None
@@ -198,6 +242,11 @@ class Run(BaseModel):
     idempotency_key: str | None
     priority: int
     queue: str | None
+    labels: dict[str, str] | None
+    parent_run_id: UUID | None
+    forked_from: UUID | None
+    forked_at: int | None = Field(description="Up to this event its history is that of forked_from.")
+    ending: Json | None = Field(description="While steps are being undone: how the run will end.")
     current_nodes: list[LiveStep]
     history: list[Event]
     approvals: list[OpenApproval]

@@ -10,6 +10,7 @@ import pgorch
 from pgorch.cli import (
     approvals,
     db,
+    demo,
     dev,
     doctor,
     graphs,
@@ -23,6 +24,7 @@ from pgorch.cli import (
     runs,
     schedules,
     serve,
+    steering,
     worker,
 )
 from pgorch.cli.bench.command import bench
@@ -55,6 +57,7 @@ def pgorch_command(
 
 
 app.command("dev")(dev.dev)
+app.command("demo")(demo.demo)
 app.command("serve")(serve.serve)
 app.command("worker")(worker.worker)
 app.command("migrate")(migrate.migrate)
@@ -62,6 +65,7 @@ app.add_typer(db.app, name="db")
 app.add_typer(graphs.app, name="graphs")
 app.command("run")(run.run)
 app.add_typer(runs.app, name="runs")
+app.command("signal")(steering.send_signal)
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(lists.workers, name="workers")

@@ -19,6 +19,7 @@ from pgorch.testing.run import Run
 from pgorch.testing.tools import Tools
 from pgorch.tool import Registry
 from pgorch.tool.options import near
+from pgorch.worker.sql_steps import SQL_STEP
 
 # Performed by pgorch itself.
 _BUILT_IN = frozenset({"wait_for_approval"})
@@ -152,7 +153,8 @@ def _functions(definition: Mapping[str, Any]) -> set[str]:
         for key in ("function", "compensate")
         if isinstance(node.get(key), str)
     }
-    return named - _BUILT_IN
+    has_sql = any("sql" in node for node in (nodes if isinstance(nodes, list) else []))
+    return (named - _BUILT_IN) | ({SQL_STEP.name} if has_sql else set())
 
 
 def _check_names(what: str, given: Iterable[str], known: set[str], kind: str) -> None:

@@ -15,7 +15,8 @@ from pgorch.tool import Registry, Tool
 from pgorch.tool.definition import MARK
 from pgorch.worker import outcomes
 from pgorch.worker.outcomes import Outcome
-from pgorch.worker.running import Running
+from pgorch.worker.running import BY_NAME, Running
+from pgorch.worker.sql_steps import SQL_STEP
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Tools:
     """Performs steps. A fake is a function of the arguments, a value, or an exception to be raised."""
 
     def __init__(self, real: Registry) -> None:
-        self.real = Registry(real.values())
+        self.real = Registry([*real.values(), SQL_STEP])
         self.fakes: dict[str, Any] = {}
         self.calls: list[Call] = []
 
@@ -55,11 +56,11 @@ class Tools:
     def definitions(self, names: Iterable[str], known: set[str]) -> list[dict[str, Any]]:
         """What is to be registered for these names; of those that are not real and not known, no more than
         the name."""
-        real = {d["name"]: d for d in self.real.definitions()}
+        real = {d["name"]: d for d in self.real.definitions() if d["name"] != SQL_STEP.name}
         bare = {"description": "", "parameters": {"type": "object"}}
         return [
             real.get(name, {"name": name, **bare})
-            for name in sorted(names)
+            for name in sorted(set(names) - {SQL_STEP.name})
             if name in real or name not in known
         ]
 
@@ -86,7 +87,13 @@ class Tools:
                     )
                 running.context.open_connection = connection
             args = running.arguments()
-        shown = {k: v for k, v in args.items() if real is None or k != real.wants_context}
+        # What an SQL step is given are the parameters of its statement.
+        given = _plain_arguments(row) if real is SQL_STEP else args
+        shown = (
+            given
+            if real is SQL_STEP
+            else {k: v for k, v in args.items() if real is None or k != real.wants_context}
+        )
         self.calls.append(Call(row.tool, row.node, UUID(row.run_id), row.attempt, shown))
         if row.tool in self.fakes:
             return _fake(self.fakes[row.tool], shown)
@@ -118,4 +125,4 @@ def _plain_arguments(row: Advanced) -> Any:
     given = None if row.input is None else orjson.loads(row.input)
     if given is None:
         return state
-    return {**state, **given} if row.role in ("undo", "loose item") else given
+    return {**state, **given} if row.role in BY_NAME else given

@@ -23,6 +23,8 @@ begin
     expires_at := v_now + p_expires_in;
     insert into pgorch.api_keys (id, principal, roles, secret_hash, created_at, created_by, expires_at)
     values (create_key.id, p_principal, p_roles, sha256(convert_to(v_secret, 'UTF8')), v_now, session_user, create_key.expires_at);
+    perform pgorch._audit(0, session_user, 'create_key', null,
+        p_after => jsonb_build_object('id', id, 'principal', p_principal, 'roles', p_roles, 'expires_at', expires_at));
     return next;
 end
 $$;
@@ -64,6 +66,8 @@ begin
         perform pgorch._raise('OR003', coalesce('there is no key ' || v_id, 'that is not the id of a key: 12 hexadecimal digits'),
             'See the view pgorch.key_list for those there are.');
     end if;
+    perform pgorch._audit(0, session_user, 'revoke_key', null, p_before => jsonb_build_object('id', v_id),
+        p_after => jsonb_build_object('revoked_at', v_revoked_at));
     return v_revoked_at;
 end
 $$;

@@ -39,10 +39,12 @@ create or replace function pgorch._gets_past(p_graph_id uuid, p_from text, p_to 
     with recursive way(node, back) as (
         select p_from, false
         union
-        select e.target, e.back from way w
+        select e.target, e.back and exists (
+            select from pgorch.nodes n where n.graph_id = p_graph_id and n.id = any (p_marks) and e.target = any (n.loops))
+        from way w
         join pgorch.edges e on e.graph_id = p_graph_id and e.source = w.node
         where not w.back and e.target <> all (p_marks))
-    -- Round a loop, a join that has run is another one.
+    -- Round a loop in which it stands, a join that has run is another one.
     select exists (select from way w where w.node = p_to or w.back)
     $$;
 comment on function pgorch._gets_past is 'Is there a way between two nodes that does not lead through one of the marks in the same visit?';

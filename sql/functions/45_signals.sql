@@ -42,6 +42,7 @@ begin
     values (v_bucket, v_id, p_run_id, p_name, p_payload, v_now, v_actor, p_idempotency_key);
     v_run := pgorch._append(v_bucket, v_run, 'signal_received', v_now, p_actor => v_actor,
         p_output => jsonb_build_object('signal_id', v_id, 'name', p_name, 'payload', p_payload));
+    perform pgorch._audit(v_bucket, v_actor, 'signal', p_run_id, p_after => jsonb_build_object('signal_id', v_id, 'name', p_name));
     select s.* into v_step from pgorch.steps s
     where s.bucket = v_bucket and s.run_id = p_run_id and s.kind = 'wait' and s.input ->> 'signal' = p_name
     order by s.id limit 1;

@@ -53,30 +53,32 @@ comment on column pgorch.run_list.parent_run_id is 'Run that waits for it.';
 comment on column pgorch.run_list.forked_from is 'Run that it was forked from.';
 
 create or replace view pgorch.live_steps as
-select s.bucket, s.id as step_id, s.run_id, s.node, s.kind,
-       case when s.kind <> 'task' then 'waiting'
+select s.bucket, s.id as step_id, s.run_id, s.node, s.kind, case when s.kind < 'approval' then s.item end as item,
+       case when s.kind >= 'approval' then 'waiting'
             when s.worker_id is not null then 'running'
             when s.held = 'paused' then 'paused'
             when s.held = 'limit' and s.ready_at <= pgorch.clock_now() then 'limited'
             when s.lane_queue = '' then 'quarantined'
             when s.ready_at > pgorch.clock_now() then 'retrying'
             else 'ready' end as status,
-       n.function as tool, case when s.kind = 'task' then coalesce(nullif(ltrim(s.lane_queue, '!'), ''), n.queue) end as queue,
+       t.tool, case when s.kind < 'approval' then coalesce(nullif(ltrim(s.lane_queue, '!'), ''), n.queue) end as queue,
        s.priority, s.attempt, s.deaths, s.ready_at, s.started_at, s.worker_id, l.name as worker, s.created_at,
-       case when s.kind = 'task' and s.lane_tool is not null and not exists (
+       case when s.kind < 'approval' and s.lane_tool is not null and not exists (
                 select from pgorch._worker_leases w
                 where w.bucket = s.bucket and w.status = 'alive' and w.expires_at > pgorch.clock_now()
-                  and (s.lane_queue = '' or (n.function = any (w.tools) and ltrim(s.lane_queue, '!') = any (w.queues))))
-            then format('no living worker serves the tool %s on the queue %s', n.function, ltrim(s.lane_queue, '!')) end as problem
+                  and (s.lane_queue = '' or (t.tool = any (w.tools) and ltrim(s.lane_queue, '!') = any (w.queues))))
+            then format('no living worker serves the tool %s on the queue %s', t.tool, ltrim(s.lane_queue, '!')) end as problem
 from pgorch.steps s
 join pgorch.nodes n on n.graph_id = s.graph_id and n.id = s.node
+cross join lateral (select case when s.kind = 'undo' then n.compensate else n.function end as tool) t
 left join pgorch._worker_leases l on l.bucket = s.bucket and l.worker_id = s.worker_id;
 comment on view pgorch.live_steps is 'Steps that have not ended: being run, ready, waiting for their next attempt, for a decision, or at a join.';
 comment on column pgorch.live_steps.bucket is 'Bucket of the run.';
 comment on column pgorch.live_steps.step_id is 'Number of the row; a plain next step takes over the row of the last one.';
 comment on column pgorch.live_steps.run_id is 'Run that the step belongs to.';
 comment on column pgorch.live_steps.node is 'Node of the graph that is visited.';
-comment on column pgorch.live_steps.kind is 'task, approval, or join (arrived, waiting for the others).';
+comment on column pgorch.live_steps.kind is 'task, item (of a map), undo (a compensation), approval, join (arrived, waiting for the others), wait, map, or child.';
+comment on column pgorch.live_steps.item is 'Of an item, its index in the list, from 0; of an undo, the history entry that is undone.';
 comment on column pgorch.live_steps.status is 'running (leased), ready (claimable), limited (waits for a place under its concurrency key), paused, retrying (claimable later), quarantined (killed its workers), or waiting.';
 comment on column pgorch.live_steps.tool is 'Tool that performs it.';
 comment on column pgorch.live_steps.queue is 'Queue that it waits or waited in.';
@@ -91,15 +93,16 @@ comment on column pgorch.live_steps.created_at is 'When the row was made.';
 comment on column pgorch.live_steps.problem is 'Why nobody takes it, if that is so.';
 
 create or replace view pgorch.run_history as
-select h.bucket, h.run_id, h.seq, h.kind::text as kind, h.node, h.attempt, h.at, h.started_at, h.at - h.started_at as took,
+select h.bucket, h.run_id, h.seq, h.kind::text as kind, h.node, h.item, h.attempt, h.at, h.started_at, h.at - h.started_at as took,
        h.output, h.error, h.actor, h.worker_id
 from pgorch.history h;
 comment on view pgorch.run_history is 'Everything that happened, numbered in each run.';
 comment on column pgorch.run_history.bucket is 'Bucket of the run.';
 comment on column pgorch.run_history.run_id is 'Run.';
 comment on column pgorch.run_history.seq is 'Number of the entry in its run: 1, 2, 3, ...';
-comment on column pgorch.run_history.kind is 'step_completed, step_failed, attempt_failed, attempt_lost, approval_requested, approval_decided, run_completed, run_failed, run_cancelled.';
+comment on column pgorch.run_history.kind is 'What happened: step_completed, item_failed, signal_received, approval_decided, run_paused, ...: the values of the type pgorch.event_kind.';
 comment on column pgorch.run_history.node is 'Node that it is about.';
+comment on column pgorch.run_history.item is 'Of an item of a map, its index in the list, from 0; of what was undone, the entry.';
 comment on column pgorch.run_history.attempt is 'Number of the attempt.';
 comment on column pgorch.run_history.at is 'When it happened.';
 comment on column pgorch.run_history.started_at is 'When the attempt began, or the approval was asked for.';

@@ -258,7 +258,7 @@ create table pgorch.steps (
     lane_tool   text,
     worker_id   uuid,
     ready_at    timestamptz not null,
-    held        text check (held in ('paused', 'limit')),
+    held        text,
     parent      bigint,
     item        integer,
     limiter     text,
@@ -280,7 +280,7 @@ create table pgorch.steps (
 ) with (fillfactor = 25, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 5000, autovacuum_analyze_scale_factor = 0.0, autovacuum_analyze_threshold = 50000);
 comment on table pgorch.steps is 'Live steps: one row per visit of a node that has not ended. Ended steps are in history.';
 comment on column pgorch.steps.lane_queue is 'With lane_tool: where the step waits to be claimed. Null while it is leased, and for approvals and joins.';
-comment on column pgorch.steps.held is 'Why a step that could be claimed is in no lane now: its run is paused, or as many steps as may be are under way with its concurrency key.';
+comment on column pgorch.steps.held is 'paused or limit: why a step that could be claimed is in no lane now: its run is paused, or as many steps as may be are under way with its concurrency key.';
 comment on column pgorch.steps.parent is 'Of an item, its map''s step.';
 comment on column pgorch.steps.item is 'Of an item, its index in the list, from 0; of a map, how many items have been started; of an undo, the history entry that is undone.';
 comment on column pgorch.steps.limiter is 'Concurrency key with its graph and node, as ["graph", "node", "key"]. A place among those under way is taken while held is null.';

@@ -258,7 +258,7 @@ async def test_a_secret_is_in_no_answer_and_no_log(
     graph = engine.graph(plain())
     engine.connection.execute(
         "create or replace function pgorch.cancel(p_run_id uuid, p_reason text default null,"
-        " p_actor text default null) returns text language plpgsql"
+        " p_actor text default null, p_compensate boolean default false) returns text language plpgsql"
         " as $$ begin raise exception 'unexpected'; end $$"
     )
     run_id = engine.start(graph)

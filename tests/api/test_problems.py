@@ -63,7 +63,7 @@ async def test_an_unexpected_error_tells_an_id_that_the_log_has(
     run_id = engine.start(plain())
     engine.connection.execute(
         "create or replace function pgorch.cancel(p_run_id uuid, p_reason text default null,"
-        " p_actor text default null) returns text language plpgsql"
+        " p_actor text default null, p_compensate boolean default false) returns text language plpgsql"
         " as $$ begin raise exception 'secret of the house'; end $$"
     )
 

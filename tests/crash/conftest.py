@@ -1,7 +1,9 @@
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from psycopg import Connection
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 
+from pgorch.embedded import EmbeddedServer
 from tests.crash.process import work
 from tests.crash.tools import registry
 from tests.support.engine import definition, value_of
@@ -61,14 +64,16 @@ class Crew:
         self._wait_for(names)
         return self._processes[-count:]
 
-    def launch(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Starts a worker by its command line."""
+    def launch(
+        self, *arguments: str, app: str = "tests.crash.tools:registry", directory: Path = ROOT
+    ) -> subprocess.Popen[bytes]:
+        """Starts a worker by its command line, in the directory where its code is."""
         name = f"launched-{len(self._launched)}"
-        command = [sys.executable, "-m", "pgorch", "worker", "--app", "tests.crash.tools:registry"]
+        command = [sys.executable, "-m", "pgorch", "worker", "--app", app]
         with (self._directory / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
                 [*command, "--dsn", self.dsn, "--name", name, *arguments],
-                cwd=ROOT,
+                cwd=directory,
                 env=os.environ | {"TEST_DSN": self.dsn},
                 stdout=log,
                 stderr=log,
@@ -141,6 +146,20 @@ class Crew:
             launched.kill()
             launched.wait(20)
         self.connection.close()
+
+
+@pytest.fixture
+def own_server() -> Iterator[EmbeddedServer]:
+    """A server that a test may stop and kill."""
+    parent = Path(tempfile.mkdtemp(prefix="pgorch-test-"))
+    parent.chmod(0o755)
+    server = EmbeddedServer(parent / "server", fsync=False)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(parent, ignore_errors=True)
 
 
 @pytest.fixture

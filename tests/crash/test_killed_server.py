@@ -2,33 +2,16 @@
 
 import contextlib
 import os
-import shutil
 import signal
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
-import pytest
 
 from pgorch.database.migrations import migrate
 from pgorch.embedded import EmbeddedServer
 from tests.crash.conftest import Crew
 from tests.support.invariants import violations
-
-
-@pytest.fixture
-def own_server() -> Iterator[EmbeddedServer]:
-    parent = Path(tempfile.mkdtemp(prefix="pgorch-test-"))
-    parent.chmod(0o755)
-    server = EmbeddedServer(parent / "server", fsync=False)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
-        shutil.rmtree(parent, ignore_errors=True)
 
 
 def kill(server: EmbeddedServer) -> None:

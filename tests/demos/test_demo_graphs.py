@@ -17,6 +17,7 @@ from pgorch.tool import Registry, load_app
 from tests.support.engine import Engine, Step
 
 DEMOS = Path(rules.__file__).parent.parent
+NAMES = ("data_quality", "persistence_approval", "wire_transfer", "saga", "agent")
 LOOPS = "load" + " profile clean" * 3 + " profile"
 
 
@@ -157,11 +158,12 @@ def test_a_species_that_is_not_in_the_table_is_refused() -> None:
         masses_of("Emperor")
 
 
-@pytest.mark.parametrize("demo", ["data_quality", "persistence_approval"])
+@pytest.mark.parametrize("demo", NAMES)
 def test_graphs_and_tools_fit_each_other(demo: str) -> None:
     tools = registry(demo)
     graph = Graph.from_json((DEMOS / demo / "graph.json").read_text()).to_json()
-    assert {node["function"] for node in graph["nodes"] if "function" in node} == set(tools)
+    named = {node[key] for node in graph["nodes"] for key in ("function", "compensate") if key in node}
+    assert named == set(tools)
     for tool in tools.values():
         jsonschema.Draft202012Validator.check_schema(tool.parameters)
         assert tool.description

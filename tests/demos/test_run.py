@@ -15,15 +15,16 @@ import pytest
 
 from demos.data_quality import rules
 
-RUN = Path(rules.__file__).parent.parent / "run.py"
-pytestmark = pytest.mark.timeout(150)
+RUN = [str(Path(rules.__file__).parent.parent / "run.py"), "--here"]
+DEMO = ["-m", "pgorch", "demo"]
+pytestmark = pytest.mark.timeout(240)
 
 
 @contextmanager
-def started(*arguments: str, home: Path) -> Iterator[subprocess.Popen[str]]:
+def started(*arguments: str, home: Path, command: list[str] = RUN) -> Iterator[subprocess.Popen[str]]:
     """The demo as a process; whatever happens, it is told to end, and has ended what it started."""
     process = subprocess.Popen(
-        [sys.executable, "-u", str(RUN), "--here", *arguments],
+        [sys.executable, "-u", *command, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -79,9 +80,9 @@ def home() -> Iterator[Path]:
     path.rmdir()
 
 
-def test_both_demos_run_and_every_claim_in_them_is_true(home: Path) -> None:
+def test_all_demos_run_and_every_claim_in_them_is_true(home: Path) -> None:
     with started("--yes", home=home) as process:
-        said, _ = process.communicate(timeout=120)
+        said, _ = process.communicate(timeout=200)
     assert process.returncode == 0, said
     for claim in (
         "✓ the quality rose from 0.8379 to 0.9954",
@@ -90,10 +91,15 @@ def test_both_demos_run_and_every_claim_in_them_is_true(home: Path) -> None:
         "✓ nothing answers any more",
         "✓ PostgreSQL and the API are back, and both runs are exactly as they were",
         "✓ each estimate that was released is published exactly once",
+        "✓ committed: the decision and her row are there",
+        "✓ 49 hours, one signature: the deadline has passed, and the transfer is cancelled",
+        "✓ cleo has paid and gets no ticket: payment, hotel and flight are undone, the newest first",
+        "✓ and no look-up was repeated",
+        "✓ approved with another amount: 89.50 are refunded, once",
         "Everything above was checked.",
     ):
         assert claim in said
-    assert said.count("✓") == 24
+    assert said.count("✓") == 54
 
 
 def test_a_person_decides_at_the_keyboard_on_another_port_if_8000_is_taken(home: Path) -> None:
@@ -106,6 +112,31 @@ def test_a_person_decides_at_the_keyboard_on_another_port_if_8000_is_taken(home:
     assert "Port 8000 is taken, so the API listens on " in said
     assert "Publish 342 birds of quality 0.9954?" in said
     assert "✓ rejected, so it went to quarantine" in said
+
+
+@pytest.mark.parametrize(
+    ("demo", "claims"),
+    [
+        ("wire_transfer", ["Shall carol release it?", "✓ rejected for good: nothing is sent"]),
+        (
+            "agent",
+            ["✓ rejected: nothing is refunded, and the model is told why", "No refunds without a photo"],
+        ),
+    ],
+)
+def test_a_person_may_say_no(home: Path, demo: str, claims: list[str]) -> None:
+    with started(demo, home=home, command=DEMO) as process:
+        said, _ = process.communicate("n\n", timeout=120)
+    assert process.returncode == 0, said
+    assert [claim for claim in claims if claim not in said] == []
+
+
+def test_the_command_demo_lists_them(home: Path) -> None:
+    with started(home=home, command=DEMO) as process:
+        listed, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    names = [line.split()[0] for line in listed.splitlines()]
+    assert names == ["data_quality", "persistence_approval", "wire_transfer", "saga", "agent"]
 
 
 def test_an_interrupted_demo_leaves_nothing_behind(home: Path) -> None:
@@ -121,7 +152,10 @@ def test_a_demo_that_does_not_exist_is_refused_with_those_that_do(home: Path) ->
     with started("quality", home=home) as process:
         said, _ = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert "there is no demo quality, only data_quality and persistence_approval" in said
+    assert (
+        "there is no demo quality, only data_quality, persistence_approval, wire_transfer, saga, agent"
+        in said
+    )
 
 
 @contextmanager

@@ -21,8 +21,8 @@ def test_outputs_are_in_the_order_of_the_items_whatever_the_order_of_the_ends(en
     engine.run({"f": double}, choose=lambda steps: [max(steps, key=lambda s: s.item or 0)])
     assert engine.state(run_id)["out"] == [2, 4, 6, 8]
     assert engine.order(run_id) == "m after"
-    assert [h["item"] for h in engine.rows(
-        "select item from pgorch.history where kind = 'item_completed' order by seq")] == [3, 2, 1, 0]  # fmt: skip
+    ended = "select item from pgorch.history where kind = 'item_completed' order by seq"
+    assert [h["item"] for h in engine.rows(ended)] == [3, 2, 1, 0]
 
 
 def test_no_items_are_an_empty_list(engine: Engine) -> None:

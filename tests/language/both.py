@@ -259,8 +259,10 @@ def ended(history: Iterable[Row]) -> list[str]:
 
 
 def wipe(engine: Engine) -> None:
-    """Forgets all runs: a run that was left in the middle would be claimed by the next."""
-    for table in WRITTEN[: WRITTEN.index("runs") + 1]:
+    """Forgets everything: a run that was left in the middle would be claimed by the next, and a graph that is
+    there already is pinned to the child graphs of its time."""
+    for table in WRITTEN:
         engine.connection.execute(f"delete from pgorch.{table}".encode())
     engine.connection.execute("update pgorch._clock set offset_by = '0' where offset_by <> '0'")
+    engine._tools.clear()
     engine._worker = None

@@ -7,6 +7,7 @@ After each act tests/language/both.py compares the engine with the reference int
 invariants are asked.
 """
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ from tests.language.drawing import (
 )
 from tests.support.engine import Engine
 from tests.support.invariants import violations
-from tests.support.reference import Key
+from tests.support.reference import Key, Reference
 from tests.support.reference.machine import PERFORMED
 
 ACTS = 80
@@ -103,19 +104,21 @@ class Play:
 
 def play(engine: Engine, source: Chance) -> None:
     definition, children = graph(source)
-    engine.register("f", "undo")
     try:
+        engine.register("f", "undo")
         for child in children:
             engine.graph(child)
         errors = engine.value("select pgorch.validate_graph(%s)", Jsonb(definition))
         assert errors == [], "the graphs that are drawn are valid"
         both = Both(engine, definition, INPUT, children)
         Play(both, source).to_the_end()
-        assert violations(engine.connection) == {}
+        found = violations(engine.connection)
+        assert found == {}, found
     finally:
         wipe(engine)
 
 
+@pytest.mark.timeout(900)
 @settings(
     max_examples=100,
     deadline=None,
@@ -134,6 +137,49 @@ def test_drawn_graphs_run_as_the_language_says(engine: Engine, data: st.DataObje
 def test_seeded_graphs_run_as_the_language_says(engine: Engine, seeds: range) -> None:
     for seed in seeds:
         play(engine, Seeded(seed))
+
+
+def test_what_is_drawn_has_everything_in_it() -> None:
+    """Else the comparison would prove little. Only the reference plays here."""
+    happened: Counter[str] = Counter()
+    for seed in range(300):
+        source = Seeded(seed)
+        definition, children = graph(source)
+        reference = Reference(definition, INPUT, {str(c["name"]): c for c in children})
+        while live := sorted(reference.live(), key=repr):
+            key = source.one_of(live)
+            happened[f"{'child: ' if key.path else ''}{key.kind}"] += 1
+            node = reference.of(key.path).shape.nodes[key.node]
+            outcome: str = "success"
+            value: Any = source.integer(1, 3)
+            if key.kind in PERFORMED:
+                error = {"type": source.one_of(ERROR_TYPES)}
+                outcome, value = ("error", error) if rarely(source, 10) else (outcome, value)
+                if outcome == "success" and node.get("into") == "parts":
+                    value = {"key": value}
+            elif key.kind == "approval":
+                outcome, value = source.one_of(["approved", "rejected", "expired"]), {"retry": True}
+            reference.complete((key, outcome, value))
+        happened.update(d.split()[1] for d in reference.done)
+        happened[f"{reference.status} {(reference.error or {}).get('type', '')}"] += 1
+    expected = ["task", "item", "undo", "approval", "wait", "child: task", "child: approval", "child: item"]
+    expected += ["success", "error", "rejected", "expired", "skipped"]
+    assert {e for e in expected if happened[e] < 5} == set(), happened
+    ends = ["completed ", "failed Broken", "failed Rejected", "failed Expired", "failed StateConflict"]
+    ends += ["failed NoMatchingEdge", "failed ConditionUnknown", "failed MapFailed"]
+    assert {e for e in ends if happened[e] < 2} == set(), happened
+
+
+def test_a_difference_is_found(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison fails where the two differ: here the reference lets every join wait for all."""
+    monkeypatch.setattr(Reference, "_least", lambda *_: None)
+    found = 0
+    for seed in range(30):
+        try:
+            play(engine, Seeded(seed))
+        except AssertionError:
+            found += 1
+    assert found > 0
 
 
 @pytest.mark.long

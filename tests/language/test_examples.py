@@ -448,6 +448,8 @@ def test_a_statement_may_be_a_step(engine: Engine) -> None:
         graph = definition(["a", DEDUPE, "b"], ["a>dedupe", "dedupe>b"])
         run_id = engine.start(graph, {"table": "people", "keys": ["name", "mail"]})
         engine.worker.succeed(engine.worker.claim_one("a"), {})
+        for bucket in engine.buckets:
+            engine.value("select pgorch.run_sql_steps(%s)", bucket)
         engine.run()
         assert engine.order(run_id) == "a dedupe b"
         assert engine.state(run_id) | {"removed": 2, "from": "people"} == engine.state(run_id)

@@ -251,6 +251,16 @@ class TestGraph:
         engine.run()
         assert [engine.order(c) for c in children(engine, run_id)] == ["b"]
 
+    def test_a_graph_that_is_created_again_takes_the_new_version_of_its_child(self, engine: Engine) -> None:
+        below = chain("b")
+        engine.graph(below)
+        above = definition([{"id": "g", "type": "graph", "graph": below["name"]}])
+        engine.graph(above)
+        engine.graph(chain("other") | {"name": below["name"]})
+        run_id = engine.start(engine.graph(above))
+        engine.run()
+        assert [engine.order(c) for c in children(engine, run_id)] == ["other"]
+
     def test_a_decision_below_is_waited_for(self, engine: Engine) -> None:
         run_id = self.start(engine, definition([{"id": "ok", "type": "approval"}]))
         assert engine.status(run_id) == "waiting"

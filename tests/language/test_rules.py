@@ -316,6 +316,28 @@ class TestR6AnyAndAtLeast:
         end(engine, "b", "j", "k")
         assert live(engine, run_id) == "c d z"
 
+    @pytest.mark.parametrize(
+        "more",
+        [
+            ["j>h", ("h>h", {"condition": "$.x == 1", "limit": 2}), "h>z"],
+            ["j>h", "h>z", ("c>c", {"condition": "$.x == 1", "limit": 2})],
+            ["j>h", "h>k", "k>z", ("k>h", {"condition": "$.x == 1", "limit": 2})],
+            [
+                "j>h",
+                ("h>h", {"condition": "$.x == 1", "limit": 2}),
+                "h>z",
+                ("c>c", {"condition": "$.x == 1", "limit": 2}),
+            ],
+        ],
+        ids=["a loop of one behind it", "a loop before it", "a loop of two behind it", "loops on both sides"],
+    )
+    def test_nor_does_it_where_there_are_loops(self, engine: Engine, more: list[Any]) -> None:
+        edges = ["a>b", "a>c", "b>j", "c>j", *more]
+        nodes = ["a", "b", "c", {"id": "j", "join": "any"}, "h", *(["k"] if "h>k" in more else []), "z"]
+        run_id = forked(engine, nodes, edges, {"x": 1})
+        end(engine, "b", "j")
+        assert live(engine, run_id) == "c h"
+
     def test_cancel_rest_cancels_the_siblings_once_it_fires(self, engine: Engine) -> None:
         edges = [*QUORUM, "d>e", "a>other"]
         run_id = forked(engine, joined("any", "e", "other", cancel_rest=True), edges)

@@ -46,19 +46,31 @@ def in_a_map(engine: Engine) -> dict[str, Any]:
 
 
 def in_a_child(engine: Engine) -> dict[str, Any]:
-    below = definition(["x", {"id": "y", "input": {"x": 1, "nothing": None}, "into": "y"}, "w"], ["x>y", "y>w"])
+    below = definition(
+        ["x", {"id": "y", "input": {"x": 1, "nothing": None}, "into": "y"}, "w"], ["x>y", "y>w"]
+    )
     engine.graph(below)
-    return definition(["a", {"id": "g", "type": "graph", "graph": below["name"], "into": "g"}, "z"], ["a>g", "g>z"])
+    return definition(
+        ["a", {"id": "g", "type": "graph", "graph": below["name"], "into": "g"}, "z"], ["a>g", "g>z"]
+    )
 
 
 def two_levels_deep(engine: Engine) -> dict[str, Any]:
     middle = in_a_child(engine)
     engine.graph(middle)
-    return definition(["p", {"id": "h", "type": "graph", "graph": middle["name"], "into": "h"}, "q"], ["p>h", "h>q"])
+    return definition(
+        ["p", {"id": "h", "type": "graph", "graph": middle["name"], "into": "h"}, "q"], ["p>h", "h>q"]
+    )
 
 
 def behind_a_join(engine: Engine) -> dict[str, Any]:
-    nodes = ["a", {"id": "b", "into": "b"}, {"id": "c", "into": "c"}, {"id": "j", "input": {"b": "${$.b}"}, "into": "j"}, "k"]
+    nodes = [
+        "a",
+        {"id": "b", "into": "b"},
+        {"id": "c", "into": "c"},
+        {"id": "j", "input": {"b": "${$.b}"}, "into": "j"},
+        "k",
+    ]
     return definition(nodes, ["a>b", "a>c", "b>j", "c>j", "j>k"])
 
 
@@ -90,7 +102,10 @@ PLACES = {
     ),
 }  # fmt: skip
 
-OUTPUTS = {"b": lambda s: {"n": s.state["n"] + 1} if "n" in s.state else {}, "f": lambda s: s.argument["x"] * 10}
+OUTPUTS = {
+    "b": lambda s: {"n": s.state["n"] + 1} if "n" in s.state else {},
+    "f": lambda s: s.argument["x"] * 10,
+}
 INPUT = {"n": 0, "list": [1, 2, 3]}
 
 
@@ -144,7 +159,9 @@ def rows_of(engine: Engine, run_id: UUID) -> list[Any]:
     tables = ("runs", "steps", "history", "approvals", "timers", "signals", "_writes")
     key = {"runs": "id"}
     return [
-        engine.rows(f"select * from pgorch.{t} t where t.{key.get(t, 'run_id')} = %s order by t::text", run_id)
+        engine.rows(
+            f"select * from pgorch.{t} t where t.{key.get(t, 'run_id')} = %s order by t::text", run_id
+        )
         for t in tables
     ]
 
@@ -154,7 +171,9 @@ def check_completed(failed: Failed, order: str, state: dict[str, Any]) -> None:
     assert failed.statuses() == ["completed"] * failed.place.levels
     assert engine.order(failed.run_id) == order
     assert holds(engine.state(failed.run_id), state)
-    assert [h["seq"] for h in engine.history(failed.run_id)] == list(range(1, len(engine.history(failed.run_id)) + 1))
+    assert [h["seq"] for h in engine.history(failed.run_id)] == list(
+        range(1, len(engine.history(failed.run_id)) + 1)
+    )
 
 
 def test_a_retry_does_again_what_failed_and_nothing_else(failed: Failed) -> None:
@@ -167,7 +186,9 @@ def test_a_retry_does_again_what_failed_and_nothing_else(failed: Failed) -> None
     # What is done again is the same visit: the same idempotency key.
     again = failed.tools.steps[len(failed.place.first.split())]
     assert before[(again.run_id, again.node, again.item)] == again.born
-    assert [failed.engine.kinds(run_id).count("run_retried") for run_id in failed.line] == [1] * failed.place.levels
+    assert [failed.engine.kinds(run_id).count("run_retried") for run_id in failed.line] == [
+        1
+    ] * failed.place.levels
 
 
 def test_what_is_tried_again_has_the_same_arguments(failed: Failed) -> None:

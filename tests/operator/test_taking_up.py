@@ -23,7 +23,9 @@ def at(node: str) -> Any:
     return lambda step: step.node == node
 
 
-def failed_run(engine: Engine, graph: Any, node: str, input: Any = None, **outputs: Any) -> tuple[UUID, Tools]:
+def failed_run(
+    engine: Engine, graph: Any, node: str, input: Any = None, **outputs: Any
+) -> tuple[UUID, Tools]:
     """A run that failed at a node, and its tools, mended."""
     tools = Tools(engine, outputs, at(node))
     run_id = engine.start(graph, input)
@@ -35,7 +37,9 @@ def failed_run(engine: Engine, graph: Any, node: str, input: Any = None, **outpu
 
 
 def test_nulls_in_arguments_are_kept(engine: Engine) -> None:
-    run_id, tools = failed_run(engine, definition([{"id": "a", "input": {"x": None, "y": [{"z": None}]}}]), "a")
+    run_id, tools = failed_run(
+        engine, definition([{"id": "a", "input": {"x": None, "y": [{"z": None}]}}]), "a"
+    )
     retry(engine, run_id)
     tools.run()
     assert tools.last("a").input == {"x": None, "y": [{"z": None}]}
@@ -74,7 +78,10 @@ def test_a_question_is_asked_again_and_the_old_one_is_closed(engine: Engine) -> 
 
 
 def test_a_wait_begins_anew_and_signals_that_came_are_kept(engine: Engine) -> None:
-    waits = [{"id": "w", "type": "wait", "for": "1 hour"}, {"id": "v", "type": "wait", "signal": "s", "into": "v"}]
+    waits = [
+        {"id": "w", "type": "wait", "for": "1 hour"},
+        {"id": "v", "type": "wait", "signal": "s", "into": "v"},
+    ]
     graph = beside(*waits)
     tools = Tools(engine)
     run_id = engine.start(graph)
@@ -274,7 +281,10 @@ def test_what_waits_is_skipped_with_all_that_belongs_to_it(engine: Engine, kind:
     engine.graph(below)
     node: dict[str, Any] = {"id": "n", "type": kind}
     node |= {
-        "approval": {"deadline": "1 day", "form": {"type": "object", "properties": {"x": {"type": "number"}}}},
+        "approval": {
+            "deadline": "1 day",
+            "form": {"type": "object", "properties": {"x": {"type": "number"}}},
+        },
         "wait": {"signal": "s", "deadline": "1 day"},
         "map": {"function": "f", "items": "${$.list}"},
         "graph": {"graph": below["name"]},

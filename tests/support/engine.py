@@ -73,8 +73,8 @@ def edge(text: str, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
 def definition(nodes: str | Iterable[Any], edges: Iterable[Any] = (), **more: Any) -> dict[str, Any]:
     """A graph in few words: nodes "a b" are tasks, edges are "a>b" or ("a>b", {"condition": ...}).
 
-    A task without function or sql calls the tool that is named like the node. The first node is the start, and the
-    name is random, unless they are given.
+    A task without function or sql calls the tool that is named like the node. The first node is the start,
+    and the name is random, unless they are given.
     """
     listed = nodes.split() if isinstance(nodes, str) else list(nodes)
     written = [{"id": n, "function": n} if isinstance(n, str) else dict(n) for n in listed]

@@ -10,7 +10,10 @@ from psycopg.rows import DictRow
 
 ENDS = "('step_completed', 'step_failed', 'step_expired', 'step_skipped', 'approval_decided')"
 # What ends the attempts of a step, or begins to count them anew.
-LAST_ATTEMPTS = f"{ENDS[:-1]}, 'step_cancelled', 'item_completed', 'item_failed', 'step_undone', 'undo_failed', 'run_retried')"
+LAST_ATTEMPTS = (
+    f"{ENDS[:-1]}, 'step_cancelled', 'item_completed', 'item_failed',"
+    " 'step_undone', 'undo_failed', 'run_retried')"
+)
 RUN_ENDS = "('run_completed', 'run_failed', 'run_cancelled')"
 
 INVARIANTS: dict[str, str] = {
@@ -38,7 +41,8 @@ INVARIANTS: dict[str, str] = {
         where s.kind = 'item' and not exists (
             select from pgorch.steps m where m.bucket = s.bucket and m.id = s.parent and m.kind = 'map')
         union all
-        select m.run_id, format('%s counts %s started and %s ended', m.node, m.item, m.attempt) from pgorch.steps m
+        select m.run_id, format('%s counts %s started and %s ended', m.node, m.item, m.attempt)
+        from pgorch.steps m
         where m.kind = 'map' and m.item - m.attempt <> (
             select count(*) from pgorch.steps s where s.bucket = m.bucket and s.parent = m.id)
     """,
@@ -51,7 +55,8 @@ INVARIANTS: dict[str, str] = {
     "I1 a paused run has nothing that can be claimed, and only it holds steps so": """
         select s.run_id, s.node as why
         from pgorch.steps s join pgorch.runs r on r.bucket = s.bucket and r.id = s.run_id
-        where (r.status = 'paused' and s.lane_tool is not null) or (r.status <> 'paused' and s.held = 'paused')
+        where (r.status = 'paused' and s.lane_tool is not null)
+           or (r.status <> 'paused' and s.held = 'paused')
     """,
     "I1 an open approval and its step exist together": """
         select coalesce(s.run_id, a.run_id) as run_id, coalesce(s.node, a.node) as why
@@ -152,7 +157,8 @@ INVARIANTS: dict[str, str] = {
         cross join lateral (
             select count(*) as n, coalesce(max(h.seq), 0) as last, coalesce(min(h.seq), 1) as first
             from pgorch.history h where h.bucket = r.bucket and h.run_id = r.id) h
-        where h.n <> h.last - coalesce(r.forked_at, 0) or h.last <> r.seq or h.first <> 1 + coalesce(r.forked_at, 0)
+        where h.n <> h.last - coalesce(r.forked_at, 0) or h.last <> r.seq
+           or h.first <> 1 + coalesce(r.forked_at, 0)
     """,
     "I12 the state is the fold of the history": """
         select r.id as run_id, format('state %s, history gives %s', pgorch.run_state(r.id), f.state) as why
@@ -206,7 +212,8 @@ INVARIANTS: dict[str, str] = {
         join pgorch.history l on l.bucket = h.bucket and l.run_id = h.run_id and l.seq > h.seq
         where h.kind in {RUN_ENDS} and not exists (
             select from pgorch.history o
-            where o.bucket = h.bucket and o.run_id = h.run_id and o.seq = h.seq + 1 and o.kind = 'run_retried')
+            where o.bucket = h.bucket and o.run_id = h.run_id and o.seq = h.seq + 1
+              and o.kind = 'run_retried')
     """,
     "I14 a step begins after what leads to it has ended": f"""
         select t.run_id, format('%s began at %s', t.node, t.started_at) as why
@@ -262,10 +269,12 @@ INVARIANTS: dict[str, str] = {
           and not exists (
               select from pgorch.history l where l.bucket = h.bucket and l.run_id = h.run_id and l.seq > h.seq
                 and l.node = e.target and l.kind in {ENDS[:-1]}, 'step_cancelled'))
-          -- A join that has run does not run again for who comes late.
+          -- A join that has run does not run again for who comes late, and what has arrived at another one
+          -- may be cancelled with it.
           and not exists (
               select from pgorch.nodes n
-              where n.graph_id = e.graph_id and n.id = e.target and n.join_least is not null)
+              where n.graph_id = e.graph_id
+                and (n.id = e.target and n.join_least is not null or n.cancel_rest))
     """,
     "I20 an approval is decided once, as its row says": """
         select a.run_id, format('%s is %s, history has %s decisions', a.node, a.status, h.n) as why

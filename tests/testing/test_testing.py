@@ -261,6 +261,22 @@ def test_arguments_that_do_not_fit_fail_the_step_of_a_fake_too(pgorch_db: Databa
     assert run.error["type"] == "InvalidArguments"
 
 
+SQL = definition([{"id": "insert", "sql": "insert into bookings values ($1)", "input": ["${$.amount}"]}])
+
+
+def test_sql_steps_are_performed(pgorch_db: Database) -> None:
+    pgorch_db.connection.execute("create table bookings (amount integer)")
+    run = pgorch_db.run(SQL, {"amount": 5}, crash_at="insert")
+    assert run.status == "completed"
+    assert [call.args for call in run.calls()] == [[5], [5]]
+    assert bookings(pgorch_db) == [5]
+
+
+def test_sql_steps_may_be_faked(pgorch_db: Database) -> None:
+    run = pgorch_db.run(SQL, {"amount": 5}, tools={"pgorch.sql": lambda args: {"inserted": args}})
+    assert run.state == {"amount": 5, "inserted": [5]}
+
+
 def test_a_function_with_the_decorator_is_called_as_itself(pgorch_db: Database) -> None:
     @tool
     def add(x: int, y: int = 2) -> dict[str, int]:

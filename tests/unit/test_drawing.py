@@ -89,7 +89,6 @@ def test_outcomes_types_and_labels_are_shown() -> None:
         ],
         name="",
     )
-    del graph["nodes"][4]["function"]
     assert as_text(picture_of(graph)).splitlines() == [
         "• ask  (approval)",
         "├─ approved → old",

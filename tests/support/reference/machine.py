@@ -368,7 +368,7 @@ class Reference:
                 chosen.append(edge)
                 if one:
                     break
-        return chosen or None
+        return sorted(chosen, key=lambda e: e.number) or None
 
     def _note(self, visit: Visit, outcome: str, output: Any, error: Any = None) -> None:
         name = visit.place[0]
