@@ -64,8 +64,7 @@ SEEDED: dict[str, str] = {
         f"update pgorch.runs set delta = delta || '{{\"x\": 5}}' where id = {RUN.format('chain')}"
     ),
     "I12 the state is what is put together from the history, forks and reducers included": (
-        "update pgorch.runs set delta = delta || '{\"x\": 5}'"
-        " where forked_from is not null"
+        "update pgorch.runs set delta = delta || '{\"x\": 5}' where forked_from is not null"
     ),
     "I12 the status is what the history ended with": (
         f"update pgorch.runs set status = 'cancelled' where id = {RUN.format('chain')}"
@@ -117,7 +116,9 @@ def populated(fresh_database: str) -> Iterator[psycopg.Connection[DictRow]]:
         engine.start(definition([{"id": "w", "type": "wait", "for": "1 day"}]), idempotency_key="wait")
         engine.start(below := chain("x"))
         engine.run()
-        engine.start(definition([{"id": "g", "type": "graph", "graph": below["name"]}]), idempotency_key="child")
+        engine.start(
+            definition([{"id": "g", "type": "graph", "graph": below["name"]}]), idempotency_key="child"
+        )
         engine.value("select pgorch.fork(%s, 1)", run_with(engine, "chain"))
         engine.value("select pgorch.pause(%s)", engine.start(chain("a b")))
         mapped = {"id": "m", "type": "map", "function": "m", "items": "${$.list}"}

@@ -36,7 +36,9 @@ def other(shop: Engine, database: str) -> Iterator[Connection[DictRow]]:
         connection.rollback()
 
 
-def paid(key: Any = "${$.order}", condition: str = PAID, table: str = "shop.orders", **more: Any) -> dict[str, Any]:
+def paid(
+    key: Any = "${$.order}", condition: str = PAID, table: str = "shop.orders", **more: Any
+) -> dict[str, Any]:
     row = {"table": table, "key": key, "condition": condition, **more.pop("row", {})}
     return definition(
         ["a", {"id": "w", "type": "wait", "row": row, "into": "row", **more}, "b", "late"],
@@ -66,9 +68,7 @@ def tick_until(shop: Engine, run_id: UUID, status: str) -> None:
         time.sleep(0.02)
 
 
-def test_the_transaction_that_changes_the_row_wakes_the_run(
-    shop: Engine, other: Connection[DictRow]
-) -> None:
+def test_the_transaction_that_changes_the_row_wakes_the_run(shop: Engine, other: Connection[DictRow]) -> None:
     run_id = asleep(shop)
     other.execute("update shop.orders set status = 'sent' where id = 7")
     other.execute("update shop.orders set status = 'paid' where id = 8")
@@ -105,7 +105,9 @@ def test_a_row_that_is_yet_to_come_is_waited_for(shop: Engine) -> None:
     run_id = asleep(shop, order=100)
     shop.connection.execute("insert into shop.orders values (99, 'paid'), (100, 'open')")
     assert shop.status(run_id) == "waiting"
-    shop.connection.execute("insert into shop.orders values (100, 'paid') on conflict (id) do update set status = 'paid'")
+    shop.connection.execute(
+        "insert into shop.orders values (100, 'paid') on conflict (id) do update set status = 'paid'"
+    )
     assert shop.status(run_id) == "running"
 
 
@@ -234,7 +236,10 @@ def test_a_run_that_cannot_go_on_does_not_fail_the_change(shop: Engine) -> None:
     run_id = asleep(shop)
     well = asleep(shop)
     # As if routing had a fault for this run.
-    shop.connection.execute("alter table pgorch.history add constraint fault check (kind <> 'step_completed' or run_id <> '%s') not valid" % run_id)  # noqa: UP031
+    shop.connection.execute(
+        "alter table pgorch.history add constraint fault"
+        f" check (kind <> 'step_completed' or run_id <> '{run_id}') not valid"
+    )
     shop.connection.execute(PAY)
     assert shop.value("select status from shop.orders where id = 7") == "paid"
     assert (shop.status(run_id), shop.status(well)) == ("waiting", "running")
@@ -335,7 +340,9 @@ def test_many_rows_changed_at_once_do_not_fill_the_table_of_locks(shop: Engine) 
     run_id = asleep(shop, order=50_000)
     with shop.connection.transaction():
         shop.connection.execute("insert into shop.orders select n, 'paid' from generate_series(100, 60000) n")
-        held = shop.value("select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()")
+        held = shop.value(
+            "select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()"
+        )
         assert held <= 128
     assert shop.status(run_id) == "running"
 
@@ -371,7 +378,9 @@ def test_a_key_is_looked_up_in_the_index(shop: Engine) -> None:
     shop.graph(paid())
     shop.connection.execute("insert into shop.orders select n, 'open' from generate_series(100, 30000) n")
     shop.connection.execute("analyze shop.orders")
-    query = "select * from pgorch._matching_row(current_user, 'shop.orders', 'id', '7', '$.status == \"open\"')"
+    query = (
+        "select * from pgorch._matching_row(current_user, 'shop.orders', 'id', '7', '$.status == \"open\"')"
+    )
     before = scans(shop)
     assert shop.rows(query)[0]["output"]["id"] == 7
     after = scans(shop)
@@ -381,7 +390,8 @@ def test_a_key_is_looked_up_in_the_index(shop: Engine) -> None:
 def scans(shop: Engine) -> dict[str, int]:
     shop.connection.execute("select pg_stat_force_next_flush()")
     return shop.rows(
-        "select coalesce(idx_scan, 0) as idx_scan, seq_scan from pg_stat_user_tables where relid = 'shop.orders'::regclass"
+        "select coalesce(idx_scan, 0) as idx_scan, seq_scan from pg_stat_user_tables"
+        " where relid = 'shop.orders'::regclass"
     )[0]
 
 

@@ -14,7 +14,8 @@ def call(engine: Engine, verb: str, run_id: UUID, **options: Any) -> Any:
     """A verb of SQL with its parameters, without p_; what is an object or a list is given as JSON."""
     json = ("input", "output", "state", "payload", "labels")
     given = {"p_run_id": run_id} | {
-        f"p_{k}": Jsonb(v) if k in json and v is not None and not isinstance(v, Jsonb) else v for k, v in options.items()
+        f"p_{k}": Jsonb(v) if k in json and v is not None and not isinstance(v, Jsonb) else v
+        for k, v in options.items()
     }
     named = ", ".join(f"{k} => %s" for k in given)
     return engine.value(f"select pgorch.{verb}({named})", *given.values())
