@@ -35,7 +35,12 @@ def undone(engine: Engine, run_id: UUID) -> list[str]:
 def test_newest_first_and_then_the_run_fails_with_its_own_error(engine: Engine) -> None:
     run_id = engine.start(saga())
     assert failing(engine, "c").run() == "a b c undo b undo a"
-    assert engine.error(run_id) == {"type": "Broken", "message": "c is broken", "retryable": False, "node": "c"}
+    assert engine.error(run_id) == {
+        "type": "Broken",
+        "message": "c is broken",
+        "retryable": False,
+        "node": "c",
+    }
     assert engine.kinds(run_id)[2:] == [
         "step_failed", "compensation_started", "step_undone", "step_undone", "run_failed"]  # fmt: skip
 
@@ -48,12 +53,17 @@ def test_a_step_is_undone_with_its_own_arguments_and_output_by_name(engine: Engi
     given = tools.last("a")
     assert (given.role, given.tool) == ("undo", "un")
     # The keys of input and output, both as a whole, and behind them the state.
-    assert given.argument == {
-        "x": 1, "n": None, "id": 7, "y": 3, "input": {"x": 1, "n": None}, "output": {"id": 7, "y": 3}}  # fmt: skip
+    whole = {"input": {"x": 1, "n": None}, "output": {"id": 7, "y": 3}}
+    assert given.argument == {"x": 1, "n": None, "id": 7, "y": 3, **whole}
 
 
 def test_undoing_has_the_retries_of_its_tool(engine: Engine) -> None:
-    engine.register({"name": "un_b", "retry": {"max_attempts": 3, "initial_interval": "1 minute", "backoff_factor": 1, "jitter": 0}})
+    engine.register(
+        {
+            "name": "un_b",
+            "retry": {"max_attempts": 3, "initial_interval": "1 minute", "backoff_factor": 1, "jitter": 0},
+        }
+    )
     run_id = engine.start(saga())
     tools = Tools(engine)
     engine.worker.succeed(engine.worker.claim_one())
@@ -90,13 +100,17 @@ def test_it_is_told_of_a_cancelled_run_too(engine: Engine) -> None:
 
 
 def test_each_visit_of_a_loop_is_undone(engine: Engine) -> None:
-    graph = definition([*undoable("a"), "b", "c"], ["a>b", ("b>a", {"limit": 2, "condition": "true == true"}), "b>c"])
+    graph = definition(
+        [*undoable("a"), "b", "c"], ["a>b", ("b>a", {"limit": 2, "condition": "true == true"}), "b>c"]
+    )
     run_id = engine.start(graph)
     numbers = iter(range(3))
     tools = failing(engine, "c", a=lambda s: {"n": next(numbers)})
     assert tools.run() == "a b a b a b c undo a undo a undo a"
     assert [s.input["n"] for s in tools.steps[-3:]] == [2, 1, 0]
-    items = engine.rows("select item from pgorch.history where run_id = %s and kind = 'step_undone' order by seq", run_id)
+    items = engine.rows(
+        "select item from pgorch.history where run_id = %s and kind = 'step_undone' order by seq", run_id
+    )
     assert [i["item"] for i in items] == [5, 3, 1]
 
 
@@ -104,7 +118,9 @@ def test_parallel_branches_are_undone_one_after_the_other_in_the_order_of_their_
     graph = definition(["s", *undoable("x", "y"), "z", "j"], ["s>x", "s>y", "s>z", "x>j", "y>j", "z>j"])
     run_id = engine.start(graph)
     order = ["s", "y", "x", "z"]
-    failing(engine, "z").run(choose=lambda steps: [min(steps, key=lambda s: order.index(str(s.node)) if s.role != "undo" else 9)])
+    failing(engine, "z").run(
+        choose=lambda steps: [min(steps, key=lambda s: order.index(str(s.node)) if s.role != "undo" else 9)]
+    )
     assert undone(engine, run_id) == ["step_undone x", "step_undone y"]
 
 
@@ -241,7 +257,9 @@ def family(engine: Engine) -> UUID:
     """A parent with its child under way beside z; the child has done x."""
     below = definition([*undoable("x"), "y"], ["x>y"])
     engine.graph(below)
-    graph = definition(["s", {"id": "g", "type": "graph", "graph": below["name"]}, "z", "j"], ["s>g", "s>z", "g>j", "z>j"])
+    graph = definition(
+        ["s", {"id": "g", "type": "graph", "graph": below["name"]}, "z", "j"], ["s>g", "s>z", "g>j", "z>j"]
+    )
     run_id = engine.start(graph)
     engine.worker.succeed(engine.worker.claim_one("s"))
     engine.worker.succeed(engine.worker.claim_one("x"))

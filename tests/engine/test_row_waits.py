@@ -237,9 +237,9 @@ def test_a_run_that_cannot_go_on_does_not_fail_the_change(shop: Engine) -> None:
     well = asleep(shop)
     # As if routing had a fault for this run.
     shop.connection.execute(
-        "alter table pgorch.history add constraint fault check (kind <> 'step_completed' or run_id <> '%s') not valid"
-        % run_id
-    )  # noqa: UP031
+        "alter table pgorch.history add constraint fault"
+        f" check (kind <> 'step_completed' or run_id <> '{run_id}') not valid"
+    )
     shop.connection.execute(PAY)
     assert shop.value("select status from shop.orders where id = 7") == "paid"
     assert (shop.status(run_id), shop.status(well)) == ("waiting", "running")
@@ -390,7 +390,8 @@ def test_a_key_is_looked_up_in_the_index(shop: Engine) -> None:
 def scans(shop: Engine) -> dict[str, int]:
     shop.connection.execute("select pg_stat_force_next_flush()")
     return shop.rows(
-        "select coalesce(idx_scan, 0) as idx_scan, seq_scan from pg_stat_user_tables where relid = 'shop.orders'::regclass"
+        "select coalesce(idx_scan, 0) as idx_scan, seq_scan from pg_stat_user_tables"
+        " where relid = 'shop.orders'::regclass"
     )[0]
 
 

@@ -1,4 +1,4 @@
-"""Retry, fork, skip and patch of a run that failed in a loop, in an item of a map, in a child run, and behind a join."""
+"""Retry, fork, skip and patch of a run that failed in a loop, in an item, in a child run, behind a join."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -76,31 +76,74 @@ def behind_a_join(engine: Engine) -> dict[str, Any]:
 
 PLACES = {
     "loop": Place(
-        in_a_loop, lambda s: s.node == "c" and s.state["n"] == 2, "a b c b c", again="c b c d", skipped="b c d",
-        order="a b c b c c b c d", skipped_order="a b c b c b c d",
-        input={"n": 7}, output={"skipped": 1}, state={"n": 3, "c": {}}, skipped_state={"n": 3, "c": {}},
+        in_a_loop,
+        lambda s: s.node == "c" and s.state["n"] == 2,
+        "a b c b c",
+        again="c b c d",
+        skipped="b c d",
+        order="a b c b c c b c d",
+        skipped_order="a b c b c b c d",
+        input={"n": 7},
+        output={"skipped": 1},
+        state={"n": 3, "c": {}},
+        skipped_state={"n": 3, "c": {}},
     ),
     "map": Place(
-        in_a_map, lambda s: s.item == 1, "a m/0 m/1", again="m/1 m/2 z", skipped="m/2 z",
-        order="a m m z", skipped_order="a m m z",
-        input={"x": 99}, output="skipped", state={"out": [10, 20, 30]}, skipped_state={"out": [10, "skipped", 30]}, item=1,
+        in_a_map,
+        lambda s: s.item == 1,
+        "a m/0 m/1",
+        again="m/1 m/2 z",
+        skipped="m/2 z",
+        order="a m m z",
+        skipped_order="a m m z",
+        input={"x": 99},
+        output="skipped",
+        state={"out": [10, 20, 30]},
+        skipped_state={"out": [10, "skipped", 30]},
+        item=1,
     ),
     "child": Place(
-        in_a_child, lambda s: s.node == "y", "a x y", again="y w z", skipped="w z",
-        order="a g g z", skipped_order="a g g z",
-        input={"x": 99}, output="skipped", state={"g": {"y": {}}}, skipped_state={"g": {"y": "skipped"}}, levels=2,
+        in_a_child,
+        lambda s: s.node == "y",
+        "a x y",
+        again="y w z",
+        skipped="w z",
+        order="a g g z",
+        skipped_order="a g g z",
+        input={"x": 99},
+        output="skipped",
+        state={"g": {"y": {}}},
+        skipped_state={"g": {"y": "skipped"}},
+        levels=2,
     ),
     "child of a child": Place(
-        two_levels_deep, lambda s: s.node == "y", "p a x y", again="y w z q", skipped="w z q",
-        order="p h h q", skipped_order="p h h q",
-        input={"x": 99}, output="skipped", state={"h": {"g": {"y": {}}}}, skipped_state={"h": {"g": {"y": "skipped"}}}, levels=3,
+        two_levels_deep,
+        lambda s: s.node == "y",
+        "p a x y",
+        again="y w z q",
+        skipped="w z q",
+        order="p h h q",
+        skipped_order="p h h q",
+        input={"x": 99},
+        output="skipped",
+        state={"h": {"g": {"y": {}}}},
+        skipped_state={"h": {"g": {"y": "skipped"}}},
+        levels=3,
     ),
     "join": Place(
-        behind_a_join, lambda s: s.node == "j", "a b c j", again="j k", skipped="k",
-        order="a b c j j k", skipped_order="a b c j k",
-        input={"b": 99}, output="skipped", state={"b": {}, "c": {}, "j": {}}, skipped_state={"b": {}, "c": {}, "j": "skipped"},
+        behind_a_join,
+        lambda s: s.node == "j",
+        "a b c j",
+        again="j k",
+        skipped="k",
+        order="a b c j j k",
+        skipped_order="a b c j k",
+        input={"b": 99},
+        output="skipped",
+        state={"b": {}, "c": {}, "j": {}},
+        skipped_state={"b": {}, "c": {}, "j": "skipped"},
     ),
-}  # fmt: skip
+}
 
 OUTPUTS = {
     "b": lambda s: {"n": s.state["n"] + 1} if "n" in s.state else {},
@@ -111,7 +154,7 @@ INPUT = {"n": 0, "list": [1, 2, 3]}
 
 @dataclass
 class Failed:
-    """A run that has failed at a place. `run_id` is the topmost run, `at` the one in which something broke."""
+    """A run that has failed at a place. `run_id` is the topmost run, `at` the one in which it broke."""
 
     engine: Engine
     place: Place
@@ -242,7 +285,7 @@ def test_what_is_skipped_does_not_run_and_its_output_is_the_given_one(failed: Fa
 def test_skip_of_the_topmost_run_skips_its_node(failed: Failed) -> None:
     failed.mend()
     skip(failed.engine, failed.run_id, output={"whole": 1})
-    tops = [s for s in failed.place.order.split()]
+    tops = failed.place.order.split()
     failed.tools.run()
     assert failed.engine.status(failed.run_id) == "completed"
     assert failed.engine.order(failed.run_id).split()[-1] == tops[-1]

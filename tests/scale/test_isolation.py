@@ -161,7 +161,7 @@ def wait_and_steer(engine: Engine) -> None:
     engine.run({"c": breaks})
     assert engine.status(run_id) == "failed"
     child = value("select run_id from pgorch.run_tree(%s) where depth = 1", run_id)
-    assert value("select pgorch.retry(%s, 'c')", child) == "running"
+    assert value("select pgorch.retry(%s, 'c', '{}')", child) == "running"
     engine.run({"c": breaks})
     assert value("select pgorch.retry(%s)", run_id) == "waiting"
     engine.run({"c": breaks})

@@ -139,7 +139,8 @@ INVARIANTS: dict[str, str] = {
                      lag(h.attempt) over w as earlier, lag(h.kind) over w as earlier_kind
               from pgorch.history h where h.attempt is not null
               window w as (partition by h.bucket, h.run_id, h.node, h.visit, h.item order by h.seq)) t
-        where t.attempt < 1 or (t.attempt <= t.earlier and t.earlier_kind not in {LAST_ATTEMPTS} and not exists (
+        where t.attempt < 1
+           or (t.attempt <= t.earlier and t.earlier_kind not in {LAST_ATTEMPTS} and not exists (
             select from pgorch.history o
             where o.bucket = t.bucket and o.run_id = t.run_id and o.seq between t.earlier_seq and t.seq
               and o.kind = 'run_retried'))
@@ -181,7 +182,8 @@ INVARIANTS: dict[str, str] = {
                      then case when n.into_key is null then d.named
                                else jsonb_build_object(n.into_key, d.named) end
                      when n.into_key is not null then jsonb_build_object(n.into_key, h.output)
-                     when (n.type <> 'approval' or h.kind = 'step_skipped') and jsonb_typeof(h.output) = 'object' then h.output
+                     when (n.type <> 'approval' or h.kind = 'step_skipped')
+                          and jsonb_typeof(h.output) = 'object' then h.output
                      else '{}' end) w
             where h.bucket = r.bucket and h.run_id = r.id
               and h.kind in ('step_completed', 'step_skipped', 'approval_decided')
