@@ -16,7 +16,13 @@ def entries(engine: Engine, run_id: UUID) -> int:
 
 def test_a_fork_at_every_entry_ends_like_the_run_itself(engine: Engine) -> None:
     graph = definition(
-        ["s", {"id": "x", "into": "x"}, {"id": "q", "type": "approval", "into": "q"}, {"id": "j", "into": "j"}, "end"],
+        [
+            "s",
+            {"id": "x", "into": "x"},
+            {"id": "q", "type": "approval", "into": "q"},
+            {"id": "j", "into": "j"},
+            "end",
+        ],
         ["s>x", "s>q", "x>j", "q>j", ("j>s", {"condition": "$.n < 2", "limit": 3}), "j>end"],
     )
     tools = Tools(engine, {"s": lambda s: {"n": s.state.get("n", 0) + 1}, "x": lambda s: s.state["n"]})
@@ -69,7 +75,9 @@ def test_a_fork_of_a_fork_of_a_fork(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("join", ["all", "any", {"at_least": 2}])
-def test_branches_that_have_come_are_kept_and_those_that_had_not_begin_anew(engine: Engine, join: Any) -> None:
+def test_branches_that_have_come_are_kept_and_those_that_had_not_begin_anew(
+    engine: Engine, join: Any
+) -> None:
     nodes = ["s", "x", "y", "z", {"id": "j", "join": join}, "end"]
     graph = definition(nodes, ["s>x", "s>y", "s>z", "x>j", "y>j", "z>j", "j>end"])
     run_id = engine.start(graph)
@@ -93,10 +101,18 @@ def test_outcomes_of_people_and_clocks_are_taken_as_they_were(engine: Engine) ->
         [
             {"id": "w", "type": "wait", "signal": "s", "deadline": "1 day"},
             {"id": "q", "type": "approval"},
-            "late", "no", "z",
+            "late",
+            "no",
+            "z",
         ],
-        [("w>late", {"on": "expired"}), "late>q", ("q>no", {"on": "rejected", "condition": '$decision.comment == "bad"'}), "q>z", "no>z"],
-    )  # fmt: skip
+        [
+            ("w>late", {"on": "expired"}),
+            "late>q",
+            ("q>no", {"on": "rejected", "condition": '$decision.comment == "bad"'}),
+            "q>z",
+            "no>z",
+        ],
+    )
     run_id = engine.start(graph)
     tools = Tools(engine)
     engine.jump("1 day")
@@ -139,7 +155,10 @@ def test_what_was_skipped_retried_and_edited_is_part_of_what_is_shared(engine: E
 
 def test_edits_are_seen_by_templates_conditions_and_items(engine: Engine) -> None:
     node = {"id": "m", "type": "map", "function": "f", "items": "${$.list}", "into": "out"}
-    graph = definition(["a", node, {"id": "t", "input": {"n": "${$.n}"}}, "z"], ["a>m", ("m>t", {"condition": "$.n > 1"}), "m>z"])
+    graph = definition(
+        ["a", node, {"id": "t", "input": {"n": "${$.n}"}}, "z"],
+        ["a>m", ("m>t", {"condition": "$.n > 1"}), "m>z"],
+    )
     tools = Tools(engine, {"f": lambda s: s.argument["item"]})
     run_id = engine.start(graph, {"list": [1, 2], "n": 0})
     tools.run()
@@ -175,7 +194,9 @@ def test_idempotency_key_and_parent_stay_with_the_old_run(engine: Engine) -> Non
     run_id = engine.start(chain("a b"), idempotency_key="k")
     Tools(engine).run()
     copy = fork(engine, run_id, seq=1)
-    assert engine.rows("select idempotency_key from pgorch.runs where id = %s", copy) == [{"idempotency_key": None}]
+    assert engine.rows("select idempotency_key from pgorch.runs where id = %s", copy) == [
+        {"idempotency_key": None}
+    ]
     Tools(engine).run()
 
 

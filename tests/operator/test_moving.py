@@ -27,11 +27,18 @@ def problems(engine: Engine, run_id: UUID, graph: str) -> list[str]:
 
 
 def graph_of(engine: Engine, run_id: UUID) -> int:
-    return int(engine.value("select g.version from pgorch.runs r join pgorch.graphs g on g.id = r.graph_id where r.id = %s", run_id))
+    return int(
+        engine.value(
+            "select g.version from pgorch.runs r join pgorch.graphs g on g.id = r.graph_id where r.id = %s",
+            run_id,
+        )
+    )
 
 
 def test_what_follows_is_that_of_the_new_version(engine: Engine) -> None:
-    run_id, new = versions(engine, definition("a b", ["a>b"]), definition(["a", "x", {"id": "y", "into": "y"}], ["a>x", "x>y"]))
+    run_id, new = versions(
+        engine, definition("a b", ["a>b"]), definition(["a", "x", {"id": "y", "into": "y"}], ["a>x", "x>y"])
+    )
     move(engine, run_id, new)
     assert Tools(engine, {"y": 1}).run() == "a x y"
     assert engine.state(run_id) == {"y": 1}
@@ -57,7 +64,9 @@ def test_a_step_under_way_ends_as_it_began_and_goes_on_in_the_new_version(engine
 
 
 def test_an_open_question_stays_open(engine: Engine) -> None:
-    run_id, name = versions(engine, definition([APPROVAL, "b"], ["n>b"]), definition([APPROVAL, "c"], ["n>c"]))
+    run_id, name = versions(
+        engine, definition([APPROVAL, "b"], ["n>b"]), definition([APPROVAL, "c"], ["n>c"])
+    )
     before = engine.approvals(run_id)[0]["id"]
     move(engine, run_id, name)
     assert engine.approve(run_id) == before
@@ -66,7 +75,9 @@ def test_an_open_question_stays_open(engine: Engine) -> None:
 
 def test_a_wait_keeps_its_clock(engine: Engine) -> None:
     wait = {"id": "n", "type": "wait", "for": "1 day"}
-    run_id, name = versions(engine, definition([wait, "b"], ["n>b"]), definition([{**wait, "for": "9 days"}, "c"], ["n>c"]))
+    run_id, name = versions(
+        engine, definition([wait, "b"], ["n>b"]), definition([{**wait, "for": "9 days"}, "c"], ["n>c"])
+    )
     move(engine, run_id, name)
     engine.jump("1 day")
     engine.worker.enlist()
@@ -76,7 +87,12 @@ def test_a_wait_keeps_its_clock(engine: Engine) -> None:
 
 def test_items_that_are_done_are_kept_and_the_others_go_to_the_new_tool(engine: Engine) -> None:
     node = {"id": "m", "type": "map", "function": "f", "items": "${$.list}", "into": "out", "concurrency": 1}
-    run_id, name = versions(engine, definition([node]), definition([{**node, "function": "g", "concurrency": 2}]), {"list": [1, 2, 3, 4]})
+    run_id, name = versions(
+        engine,
+        definition([node]),
+        definition([{**node, "function": "g", "concurrency": 2}]),
+        {"list": [1, 2, 3, 4]},
+    )
     engine.worker.succeed(engine.worker.claim_one(), "f")
     held = engine.worker.claim_one()
     move(engine, run_id, name)
@@ -98,7 +114,10 @@ def test_a_child_run_goes_on_as_it_is(engine: Engine) -> None:
 def test_limits_of_edges_go_on_counting_in_the_new_version(engine: Engine) -> None:
     def loop(first: str, limit: int) -> dict[str, Any]:
         back = ("b>a", {"limit": limit, "condition": "true == true"})
-        return definition(["a", "b", first, "end"], ["a>b", ("b>" + first, {"condition": "false == true"}), back, "b>end", first + ">end"])
+        return definition(
+            ["a", "b", first, "end"],
+            ["a>b", ("b>" + first, {"condition": "false == true"}), back, "b>end", first + ">end"],
+        )
 
     old, new = loop("p", 3), loop("p", 2)
     new["edges"].reverse()
@@ -183,10 +202,14 @@ def test_an_edge_whose_limit_has_been_used_must_be_there(engine: Engine) -> None
         return definition("a b end", ["a>b", *edges, "b>end"])
 
     back = ("b>a", {"limit": 3, "condition": "$.again == true"})
-    run_id, name = versions(engine, loop([back]), loop([("b>a", {"condition": "$.again == true"})]), {"again": True})
+    run_id, name = versions(
+        engine, loop([back]), loop([("b>a", {"condition": "$.again == true"})]), {"again": True}
+    )
     engine.worker.succeed(engine.worker.claim_one())
     engine.worker.succeed(engine.worker.claim_one())
-    assert "it has used the limit of the edge from b to a, which version 2 has not" in problems(engine, run_id, name)
+    assert "it has used the limit of the edge from b to a, which version 2 has not" in problems(
+        engine, run_id, name
+    )
 
 
 def test_another_graph_another_child_and_runs_that_are_over(engine: Engine) -> None:
@@ -196,7 +219,9 @@ def test_another_graph_another_child_and_runs_that_are_over(engine: Engine) -> N
     node = {"id": "g", "type": "graph", "graph": below["name"]}
     run_id, name = versions(engine, definition([node]), definition([{**node, "graph": beside["name"]}]))
     assert problems(engine, run_id, name) == ["g runs another graph there"]
-    assert f"it is of the graph {name[:-2]}, and not of {beside['name']}" in problems(engine, run_id, beside["name"])
+    assert f"it is of the graph {name[:-2]}, and not of {beside['name']}" in problems(
+        engine, run_id, beside["name"]
+    )
     assert problems(engine, run_id, name[:-1] + "1") == ["it is of this version already"]
     (child,) = children(engine, run_id)
     engine.cancel(run_id)

@@ -123,10 +123,15 @@ def test_what_is_entered_while_paused_asks_for_its_place_afterwards(engine: Engi
 
 def test_people_may_decide_and_clocks_go_on(engine: Engine) -> None:
     graph = definition(
-        ["s", {"id": "q", "type": "approval"}, {"id": "w", "type": "wait", "for": "1 day"}, {"id": "v", "type": "wait", "signal": "go"},
-         "x", "y", "z", "j"],
+        [
+            "s",
+            {"id": "q", "type": "approval"},
+            {"id": "w", "type": "wait", "for": "1 day"},
+            {"id": "v", "type": "wait", "signal": "go"},
+            *"xyzj",
+        ],
         ["s>q", "s>w", "s>v", "q>x", "w>y", "v>z", "x>j", "y>j", "z>j"],
-    )  # fmt: skip
+    )
     run_id = engine.start(graph)
     Tools(engine).run()
     pause(engine, run_id)
@@ -142,9 +147,12 @@ def test_people_may_decide_and_clocks_go_on(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("node", "status"), [({"type": "approval"}, "awaiting_approval"), ({"type": "wait", "signal": "s"}, "waiting")]
+    ("node", "status"),
+    [({"type": "approval"}, "awaiting_approval"), ({"type": "wait", "signal": "s"}, "waiting")],
 )
-def test_resumed_a_run_has_the_status_of_what_it_waits_for(engine: Engine, node: dict[str, Any], status: str) -> None:
+def test_resumed_a_run_has_the_status_of_what_it_waits_for(
+    engine: Engine, node: dict[str, Any], status: str
+) -> None:
     run_id = engine.start(definition([{"id": "n", **node}]))
     pause(engine, run_id)
     assert resume(engine, run_id) == status
@@ -193,7 +201,9 @@ def test_a_child_that_is_paused_by_itself_holds_up_its_parent_alone(engine: Engi
 def test_a_child_that_is_started_while_its_parent_is_paused_waits_too(engine: Engine) -> None:
     below = chain("x")
     engine.graph(below)
-    run_id = engine.start(definition(["a", {"id": "g", "type": "graph", "graph": below["name"], "retry": RETRY}], ["a>g"]))
+    run_id = engine.start(
+        definition(["a", {"id": "g", "type": "graph", "graph": below["name"], "retry": RETRY}], ["a>g"])
+    )
     step = engine.worker.claim_one()
     pause(engine, run_id)
     engine.worker.succeed(step)
