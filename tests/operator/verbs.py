@@ -7,7 +7,9 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from tests.support.engine import Engine, Fails, Step
+from tests.support.engine import Engine, Fails, Step, definition
+
+RETRY = {"max_attempts": 3, "initial_interval": "1 minute", "jitter": 0}
 
 
 def call(engine: Engine, verb: str, run_id: UUID, **options: Any) -> Any:
@@ -80,3 +82,38 @@ class Tools:
     def last(self, name: str) -> Step:
         node, _, item = name.partition("/")
         return [s for s in self.steps if s.node == node and (not item or s.item == int(item))][-1]
+
+
+def never(step: Step) -> bool:
+    return False
+
+
+def at(node: str) -> Any:
+    return lambda step: step.node == node
+
+
+def failed_run(
+    engine: Engine, graph: Any, node: str, input: Any = None, **outputs: Any
+) -> tuple[UUID, Tools]:
+    """A run that failed at a node, and its tools, mended."""
+    tools = Tools(engine, outputs, at(node))
+    run_id = engine.start(graph, input)
+    tools.run()
+    assert engine.status(run_id) == "failed"
+    tools.breaks = never
+    tools.done.clear()
+    return run_id, tools
+
+
+def beside(*nodes: Any) -> dict[str, Any]:
+    """a, and beside it `bad` and others; all come together in j."""
+    ids = [n if isinstance(n, str) else n["id"] for n in nodes]
+    edges = ["s>bad", "bad>j", *[f"s>{n}" for n in ids], *[f"{n}>j" for n in ids]]
+    return definition(["s", "bad", *nodes, "j"], edges)
+
+
+def flaky_run(engine: Engine) -> UUID:
+    run_id = engine.start(definition([{"id": "a", "retry": RETRY}, "b"], ["a>b"]))
+    engine.worker.fail(engine.worker.claim_one())
+    assert engine.worker.claim() == []
+    return run_id
