@@ -3,6 +3,7 @@
 import json
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -137,11 +138,20 @@ def test_the_agent_is_told_why_it_may_not(pgorch_db: Database, model: StandInMod
     assert REASON in run.output["answer"]
 
 
-def test_a_worker_that_dies_after_a_call_repeats_only_that_one(
-    pgorch_db: Database, model: StandInModel
+@pytest.mark.parametrize(
+    ("crash", "turns", "calls"),
+    [
+        ("model:2", {1: 1, 2: 2, 3: 1}, {"look_up_order": 2, "refund": 1}),
+        ("act:2", {1: 1, 2: 1, 3: 1}, {"look_up_order": 3, "refund": 1}),
+        ("act:3", {1: 1, 2: 1, 3: 1}, {"look_up_order": 2, "refund": 2}),
+    ],
+)
+def test_a_crash_repeats_only_the_call_that_it_cut_off(
+    pgorch_db: Database, model: StandInModel, crash: str, turns: dict[int, int], calls: dict[str, int]
 ) -> None:
-    talk(pgorch_db, decisions={"review": approved()}, crash_at="model:2")
-    assert model.turns == {1: 1, 2: 2, 3: 1}
+    run = talk(pgorch_db, decisions={"review": approved()}, crash_at=crash)
+    assert model.turns == turns
+    assert Counter(call.args["name"] for call in run.calls("call_tool")) == calls
     assert refunds(pgorch_db) == [179.0]
 
 
