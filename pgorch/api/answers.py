@@ -32,9 +32,41 @@ class Handled(BaseModel):
     approval_id: UUID
 
 
-class Cancelled(BaseModel):
+class Steered(BaseModel):
     run_id: UUID
-    status: RunStatus
+    status: RunStatus = Field(description="What the run is after it.")
+
+
+class Signalled(BaseModel):
+    run_id: UUID
+    signal_id: UUID
+
+
+class Forked(BaseModel):
+    run_id: UUID = Field(description="The new run.")
+    forked_from: UUID
+
+
+class Moved(BaseModel):
+    """`moved` is false after a dry run; `problems` then say what stands in the way, if anything does."""
+
+    run_id: UUID
+    moved: bool
+    graph_id: UUID = Field(description="The version that was named.")
+    problems: list[str]
+
+
+class SteeredRun(Steered):
+    problem: str | None = Field(description="What stood, or would stand, in the way; null: nothing.")
+
+
+class SteeredRuns(BaseModel):
+    """`more`: there are as many as the limit allows, so others may be left."""
+
+    action: str
+    dry_run: bool
+    runs: list[SteeredRun]
+    more: bool
 
 
 class CreatedGraph(BaseModel):
@@ -75,6 +107,15 @@ class Fault(BaseModel):
     code: str
     message: str
     hint: str | None = None
+
+
+class DeletedGraph(BaseModel):
+    graph_id: UUID
+    name: str
+    version: int
+    watched: list[str] = Field(
+        description="Tables whose trigger for waits on rows could not be dropped; their owner can."
+    )
 
 
 class Validation(BaseModel):

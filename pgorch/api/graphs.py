@@ -34,6 +34,12 @@ async def validate(services: Services, request: Request) -> Any:
     return {"valid": not faults, "errors": with_pointers(faults)}
 
 
+async def delete(services: Services, request: Request) -> Any:
+    async with services.queries() as queries:
+        gone = await queries.delete_graph(request.path_params["graph"], actor=caller_of(request).actor)
+    return gone._asdict()
+
+
 async def show(services: Services, request: Request) -> Any:
     async with services.connections.borrow() as connection:
         return await listing.graph(connection, request.path_params["graph"])

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, Final
 from uuid import UUID
@@ -63,6 +63,10 @@ IDEMPOTENCY_KEY: Final = Parameter(
     "header",
     "The same key with the same request gives the same run; with another request a problem of status 409.",
     {"type": "string", "minLength": 1, "maxLength": 200},
+)
+SIGNAL_KEY: Final = replace(
+    IDEMPOTENCY_KEY,
+    description="The same key with the same signal counts once; with another it is a problem of status 409.",
 )
 
 

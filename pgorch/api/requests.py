@@ -5,10 +5,15 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pgorch.api.answers import RunStatus
+
 Json = dict[str, Any]
 Overlap = Literal["skip", "buffer_one", "cancel_other", "allow"]
 Id = Annotated[UUID, Field(strict=False)]
+Item = Annotated[int, Field(ge=0, le=2**31 - 1)]
 MOST_RUNS_AT_ONCE = 10_000
+# They are steered in one statement, whose time is limited.
+MOST_STEERED_AT_ONCE = 5_000
 
 
 class Body(BaseModel):
@@ -83,6 +88,94 @@ class CancelRequest(Body):
     """Ends a run."""
 
     reason: str | None = Field(None, max_length=10_000)
+    compensate: bool = Field(False, description="What it has done is undone first, newest first.")
+
+
+class SignalRequest(Body):
+    """Sends a message to a run."""
+
+    name: str = Field(min_length=1, max_length=200, description="The oldest wait for it takes it.")
+    payload: Any = Field(default_factory=dict, description="The output of the wait that takes it.")
+
+
+class RetryRequest(Body):
+    """Tries a step again."""
+
+    node: str | None = Field(None, min_length=1, description="Which one, if several could be meant.")
+    input: Any = Field(None, description="Other arguments for it; null: those that it had.")
+    item: Item | None = Field(None, description="One item of a map, from 0.")
+
+
+class SkipRequest(Body):
+    """Goes on as if a step had succeeded."""
+
+    node: str | None = Field(None, min_length=1, description="Which one, if several could be meant.")
+    output: Any = Field(default_factory=dict, description="What it is to have given.")
+    item: Item | None = Field(None, description="One item of a map, from 0.")
+
+
+class ForkRequest(Body):
+    """Says where a new run begins in the history of another."""
+
+    seq: int | None = Field(None, ge=0, le=2**31 - 1, description="After this entry; 0: from the beginning.")
+    node: str | None = Field(None, min_length=1, description="Or before its last visit ended.")
+    state: Json = Field(default_factory=dict, description="Keys of the state that are changed.")
+    labels: dict[str, str] | None = Field(
+        None, max_length=50, description="Labels of the new run; null: those of the other one."
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "ForkRequest":
+        if (self.seq is None) == (self.node is None):
+            raise ValueError("say where it begins by seq or by node, one of the two")
+        return self
+
+
+class MoveRequest(Body):
+    """Names another version of the run's graph."""
+
+    graph: str = Field(min_length=1, description="Id of a version, a name (latest version), or name@version.")
+    dry_run: bool = Field(False, description="Only tell what stands in the way.")
+
+
+def _without_defaults(schema: Json) -> None:
+    for shape in schema["properties"].values():
+        del shape["default"]
+
+
+class RunFilter(Body):
+    """Which runs are meant: those to which all of it applies. If it is empty: all that the action is for."""
+
+    # What is left out has no value at all, and null is refused: a value that got lost must not find all runs.
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
+
+    graph: str = Field("", min_length=1, description="Id, name (all versions) or name@version.")
+    version: int = Field(0, ge=1, le=999_999_999, description="With the name of a graph.")
+    status: RunStatus | list[RunStatus] = Field(
+        [],
+        min_length=1,
+        description="If left out: those in which the action is possible; for retry and skip failed.",
+    )
+    labels: dict[str, str] = Field({}, max_length=50)
+    state: Json = Field({}, description="What the state contains, as in PostgreSQL's @>.")
+    initiator: str = ""
+    created_before: str = Field("", min_length=1, max_length=100, description="A time, 2026-03-01T12:00:00Z.")
+    created_after: str = Field("", min_length=1, max_length=100, description="From this time on.")
+    error_type: str = Field("", description="Type of the error with which it failed.")
+
+
+class BulkRequest(Body):
+    """Does the same to many runs."""
+
+    action: Literal["cancel", "pause", "resume", "retry", "skip", "move"]
+    filter: RunFilter
+    arguments: Json = Field(
+        default_factory=dict,
+        description="Of cancel reason and compensate, of retry node, input and item, of skip node, output and"
+        " item, of move graph.",
+    )
+    dry_run: bool = Field(True, description="Only list the runs.")
+    limit: int = Field(1000, ge=1, le=MOST_STEERED_AT_ONCE, description="How many at most.")
 
 
 class ExplainRequest(Body):

@@ -1,4 +1,4 @@
-"""Starting, reading and cancelling runs."""
+"""Starting and reading runs."""
 
 import time
 from typing import Any, Final
@@ -9,7 +9,7 @@ from starlette.requests import Request
 from pgorch.api import listing
 from pgorch.api.access import caller_of
 from pgorch.api.answers import ENDED, STATUSES
-from pgorch.api.bodies import loaded, parsed, read_body, read_json, too_large
+from pgorch.api.bodies import loaded, parsed, read_body, too_large
 from pgorch.api.parameters import (
     AT,
     Parameter,
@@ -23,7 +23,7 @@ from pgorch.api.parameters import (
     seconds_to_wait,
 )
 from pgorch.api.problems import Problem
-from pgorch.api.requests import CancelRequest, RunRequest
+from pgorch.api.requests import RunRequest
 from pgorch.api.services import Services
 from pgorch.api.waiting import WATCH_SECONDS, woken_by_disconnect
 from pgorch.strict_json import MAX_INPUT_BYTES
@@ -108,14 +108,6 @@ async def list_(services: Services, request: Request) -> Any:
             labels=fields(request, LABEL),
         )
     return listing.page("runs", rows, limit)
-
-
-async def cancel(services: Services, request: Request) -> Any:
-    run_id = identifier(request, "run_id", "run")
-    wanted = parsed(CancelRequest, await read_json(request, without={}))
-    async with services.queries() as queries:
-        status = await queries.cancel(run_id, reason=wanted.reason, actor=caller_of(request).actor)
-    return {"run_id": run_id, "status": status}
 
 
 async def _wait_for_rest(services: Services, request: Request, run_id: UUID, seconds: int) -> None:

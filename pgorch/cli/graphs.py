@@ -1,4 +1,4 @@
-"""`pgorch graphs`: list, show, create, validate, explain and diff."""
+"""`pgorch graphs`: list, show, create, validate, explain, diff and delete."""
 
 from typing import Annotated, Any
 
@@ -133,6 +133,26 @@ def diff_graphs(
         typer.echo("\n".join(described(change) for change in changes) or "They are the same.")
     if changes:
         raise typer.Exit(FAILED)
+
+
+@app.command("delete")
+def delete_graph(
+    graph: Name,
+    actor: Annotated[
+        str | None, typer.Option("--actor", help="Who does it, if not the database user.")
+    ] = None,
+    dsn: Dsn = None,
+    output: Output = None,
+) -> None:
+    """Delete a version of a graph that no run and no other graph uses."""
+    with session(dsn) as db:
+        gone = db.queries.delete_graph(graph, actor=actor)
+    if wants_json(output):
+        print_json(gone._asdict())
+        return
+    typer.echo(f"deleted: {gone.name}@{gone.version}")
+    for table in gone.watched:
+        typer.echo(f"Its trigger on {table} can be dropped by the owner of the table alone.", err=True)
 
 
 def _definition(db: Session, graph: str) -> Any:

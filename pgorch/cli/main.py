@@ -24,6 +24,7 @@ from pgorch.cli import (
     runs,
     schedules,
     serve,
+    steering,
     worker,
 )
 from pgorch.cli.bench.command import bench
@@ -64,6 +65,7 @@ app.add_typer(db.app, name="db")
 app.add_typer(graphs.app, name="graphs")
 app.command("run")(run.run)
 app.add_typer(runs.app, name="runs")
+app.command("signal")(steering.send_signal)
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(lists.workers, name="workers")

@@ -1,4 +1,4 @@
-"""`pgorch runs`: list, show, events, watch and cancel; and what looks at one run more closely."""
+"""`pgorch runs`: list, show, events and watch; what looks at one run more closely, and what steers runs."""
 
 import sys
 from enum import StrEnum
@@ -9,7 +9,7 @@ import typer
 from psycopg import sql
 from rich.console import Console
 
-from pgorch.cli import looking
+from pgorch.cli import bulk, looking, steering
 from pgorch.cli.following import RunTimeout, described, exit_code_of, follow, timed_out
 from pgorch.cli.looking import RunId as RunId
 from pgorch.cli.looking import pair_of
@@ -33,6 +33,8 @@ class Status(StrEnum):
 
 app = typer.Typer(help="Runs of graphs.", no_args_is_help=True)
 app.add_typer(looking.app)
+app.add_typer(steering.app)
+app.add_typer(bulk.app)
 
 
 @app.command("list")
@@ -151,16 +153,3 @@ def watch_run(run_id: RunId, timeout: Timeout = None, dsn: Dsn = None, output: O
         except RunTimeout:
             timed_out(run_id, timeout)
     raise typer.Exit(exit_code_of(status))
-
-
-@app.command("cancel")
-def cancel_run(
-    run_id: RunId,
-    reason: Annotated[str | None, typer.Option("--reason", help="Why; kept in the history.")] = None,
-    dsn: Dsn = None,
-    output: Output = None,
-) -> None:
-    """End a run now."""
-    with session(dsn) as db:
-        status = db.value("select pgorch.cancel(p_run_id => %s::uuid, p_reason => %s)", [run_id, reason])
-    print_json({"run_id": run_id, "status": status}) if wants_json(output) else typer.echo(status)

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, LiteralString
+from typing import TYPE_CHECKING, Any, LiteralString
 
 from psycopg import Connection, sql
 from psycopg.rows import dict_row
 
 from pgorch.cli.options import required_dsn
+
+if TYPE_CHECKING:
+    from pgorch.database.queries import SyncQueries
 
 
 class Session:
@@ -15,6 +18,13 @@ class Session:
 
     def __init__(self, connection: Connection[Any]) -> None:
         self.connection = connection
+
+    @property
+    def queries(self) -> "SyncQueries":
+        """One method for each SQL function. What was jsonb comes parsed."""
+        from pgorch.database.queries import SyncQueries
+
+        return SyncQueries(self.connection)
 
     def rows(
         self, query: LiteralString | sql.Composed, parameters: Sequence[Any] | Mapping[str, Any] = ()

@@ -19,6 +19,15 @@ from pgorch.client.async_client import AsyncClient
 from pgorch.client.run import Run
 from pgorch.client.schedules import Schedule
 from pgorch.client.sync_client import Client
-from pgorch.database.rows import CreatedGraph, Limit
+from pgorch.database.rows import BulkRun, CreatedGraph, DeletedGraph, Limit
 
-__all__ = ["AsyncClient", "Client", "CreatedGraph", "Limit", "Run", "Schedule"]
+__all__ = [
+    "AsyncClient",
+    "BulkRun",
+    "Client",
+    "CreatedGraph",
+    "DeletedGraph",
+    "Limit",
+    "Run",
+    "Schedule",
+]

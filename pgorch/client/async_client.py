@@ -21,14 +21,15 @@ from pgorch.client.run import (
     id_of,
 )
 from pgorch.client.schedules import AsyncSchedules
+from pgorch.client.steering import AsyncSteering
 from pgorch.database.connection import connect, is_usable
 from pgorch.database.queries import Queries
-from pgorch.database.rows import CreatedGraph
+from pgorch.database.rows import CreatedGraph, DeletedGraph
 from pgorch.database.translation import translated
 from pgorch.graph import Graph
 
 
-class AsyncClient(AsyncSchedules, AsyncLimits):
+class AsyncClient(AsyncSteering, AsyncSchedules, AsyncLimits):
     """`Client` for asyncio, with the same methods. Tasks of one event loop may share it.
 
     See `Client` for what is done with `dsn` and `connection`.
@@ -57,6 +58,11 @@ class AsyncClient(AsyncSchedules, AsyncLimits):
         """Like `Client.create_graph`."""
         async with self._queries() as queries:
             return await queries.create_graph(definition_of(graph), actor=actor)
+
+    async def delete_graph(self, graph: str | UUID, *, actor: str | None = None) -> DeletedGraph:
+        """Like `Client.delete_graph`."""
+        async with self._queries() as queries:
+            return await queries.delete_graph(str(graph), actor=actor)
 
     async def start(
         self,
@@ -187,11 +193,6 @@ class AsyncClient(AsyncSchedules, AsyncLimits):
         async with self._queries() as queries:
             document: dict[str, Any] = await queries.approval_document(id_of(approval_id))
             return document
-
-    async def cancel(self, run_id: UUID | str, *, reason: str | None = None, actor: str | None = None) -> str:
-        """Like `Client.cancel`."""
-        async with self._queries() as queries:
-            return await queries.cancel(id_of(run_id), reason=reason, actor=actor)
 
     async def get_run(self, run_id: UUID | str) -> Run:
         """Like `Client.get_run`."""

@@ -21,14 +21,15 @@ from pgorch.client.run import (
     id_of,
 )
 from pgorch.client.schedules import Schedules
+from pgorch.client.steering import Steering
 from pgorch.database.connection import connect_sync, is_usable
 from pgorch.database.queries import SyncQueries
-from pgorch.database.rows import CreatedGraph
+from pgorch.database.rows import CreatedGraph, DeletedGraph
 from pgorch.database.translation import translated
 from pgorch.graph import Graph
 
 
-class Client(Schedules, Limits):
+class Client(Steering, Schedules, Limits):
     """A sync client. Threads may share it; their calls take turns.
 
     With `dsn` (or what `resolve_dsn` finds) it has a connection of its own, opened when first needed and anew
@@ -61,6 +62,14 @@ class Client(Schedules, Limits):
         """
         with self._queries() as queries:
             return queries.create_graph(definition_of(graph), actor=actor)
+
+    def delete_graph(self, graph: str | UUID, *, actor: str | None = None) -> DeletedGraph:
+        """Deletes a version of a graph (an id, a name for its latest, or name@version) that nothing needs.
+
+        Raises NotFound, and WrongState if a run or another graph uses it.
+        """
+        with self._queries() as queries:
+            return queries.delete_graph(str(graph), actor=actor)
 
     def start(
         self,
@@ -211,11 +220,6 @@ class Client(Schedules, Limits):
         with self._queries() as queries:
             document: dict[str, Any] = queries.approval_document(id_of(approval_id))
             return document
-
-    def cancel(self, run_id: UUID | str, *, reason: str | None = None, actor: str | None = None) -> str:
-        """Cancels a run and returns its status. Raises NotFound, and WrongState if it has ended."""
-        with self._queries() as queries:
-            return queries.cancel(id_of(run_id), reason=reason, actor=actor)
 
     def get_run(self, run_id: UUID | str) -> Run:
         """Everything about a run. Raises NotFound."""

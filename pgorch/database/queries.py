@@ -20,6 +20,7 @@ from pgorch.database.limit_queries import LimitQueries, SyncLimitQueries
 from pgorch.database.looking import Looking, SyncLooking
 from pgorch.database.rows import ApiPrincipal, CreatedGraph, DeletedGraph, Event, WatchedRun
 from pgorch.database.schedule_queries import ScheduleQueries, SyncScheduleQueries
+from pgorch.database.steering_queries import SteeringQueries, SyncSteeringQueries
 from pgorch.database.translation import translated
 from pgorch.strict_json import MAX_INPUT_BYTES, dumps
 
@@ -31,7 +32,7 @@ _IDS: BaseRowFactory[list[UUID]] = scalar_row
 _TEXT: BaseRowFactory[str] = scalar_row
 
 
-class Queries(Looking, ScheduleQueries, LimitQueries):
+class Queries(Looking, SteeringQueries, ScheduleQueries, LimitQueries):
     """The SQL functions on an async connection."""
 
     def __init__(self, connection: AsyncConnection[Any]) -> None:
@@ -133,11 +134,6 @@ class Queries(Looking, ScheduleQueries, LimitQueries):
         """Raises NotFound."""
         return await self._one(scalar_row, statements.APPROVAL_DOCUMENT, {"approval_id": approval_id})
 
-    async def cancel(self, run_id: UUID, *, reason: str | None = None, actor: str | None = None) -> str:
-        """The status after it. Raises NotFound, WrongState."""
-        parameters = {"run_id": run_id, "reason": reason, "actor": actor}
-        return await self._one(_TEXT, statements.CANCEL, parameters)
-
     async def run_state(self, run_id: UUID) -> Any:
         """Raises NotFound."""
         return await self._one(scalar_row, statements.RUN_STATE, {"run_id": run_id})
@@ -236,7 +232,7 @@ class Queries(Looking, ScheduleQueries, LimitQueries):
                 return await cursor.fetchall()
 
 
-class SyncQueries(SyncLooking, SyncScheduleQueries, SyncLimitQueries):
+class SyncQueries(SyncLooking, SyncSteeringQueries, SyncScheduleQueries, SyncLimitQueries):
     """The SQL functions on a sync connection: the methods of `Queries`, one by one."""
 
     def __init__(self, connection: Connection[Any]) -> None:
@@ -337,11 +333,6 @@ class SyncQueries(SyncLooking, SyncScheduleQueries, SyncLimitQueries):
     def approval_document(self, approval_id: UUID) -> Any:
         """Raises NotFound."""
         return self._one(scalar_row, statements.APPROVAL_DOCUMENT, {"approval_id": approval_id})
-
-    def cancel(self, run_id: UUID, *, reason: str | None = None, actor: str | None = None) -> str:
-        """The status after it. Raises NotFound, WrongState."""
-        parameters = {"run_id": run_id, "reason": reason, "actor": actor}
-        return self._one(_TEXT, statements.CANCEL, parameters)
 
     def run_state(self, run_id: UUID) -> Any:
         """Raises NotFound."""

@@ -37,6 +37,14 @@ class Event(NamedTuple):
     event: Any
 
 
+class BulkRun(NamedTuple):
+    """A run that a call for many was about: its status after it, and what stood in the way; None: nothing."""
+
+    run_id: UUID
+    status: str
+    problem: str | None
+
+
 class Limit(NamedTuple):
     """A limit of a queue or tool. None: not limited in this way."""
 

@@ -58,10 +58,6 @@ APPROVAL_DOCUMENT: Final[LiteralString] = (
     "select pgorch.approval_document(p_approval_id => %(approval_id)s::uuid)"
 )
 
-CANCEL: Final[LiteralString] = """
-select pgorch.cancel(p_run_id => %(run_id)s::uuid, p_reason => %(reason)s::text, p_actor => %(actor)s::text)
-"""
-
 RUN_STATE: Final[LiteralString] = "select pgorch.run_state(p_run_id => %(run_id)s::uuid)"
 
 RUN_DOCUMENT: Final[LiteralString] = "select pgorch.run_document(p_run_id => %(run_id)s::uuid)"

@@ -57,8 +57,9 @@ begin
         select jsonb_agg(jsonb_build_object('node', u.node, 'error', u.error) order by u.seq) into v_failed
         from pgorch.history u where u.bucket = p_bucket and u.run_id = p_run.id and u.kind = 'undo_failed';
         return pgorch._end_run(p_bucket, p_run, (p_run.ending ->> 'status')::pgorch.run_status,
-            nullif(p_run.ending -> 'error', 'null')
-                || case when v_failed is null then '{}' else jsonb_build_object('not_undone', v_failed) end,
+            case when v_failed is null then nullif(p_run.ending -> 'error', 'null')
+                 else coalesce(nullif(p_run.ending -> 'error', 'null'), '{"type": "Cancelled", "message": "the run was cancelled"}')
+                      || jsonb_build_object('not_undone', v_failed) end,
             p_run.ending ->> 'actor', p_now);
     end if;
     select h.* into v_entry from pgorch.history h where h.bucket = p_bucket and h.run_id = p_run.id and h.seq = v_seq;

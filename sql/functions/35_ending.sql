@@ -53,8 +53,9 @@ declare
     v_step record;
 begin
     for v_step in
-        select s.node, s.visit, s.attempt, s.started_at, s.worker_id from pgorch.steps s
-        where s.bucket = p_bucket and s.id = any (p_ids) and s.kind <> 'join' and not p_replay order by s.id
+        select s.node, s.visit, case when s.kind <> 'map' then s.attempt else 0 end as attempt, s.started_at, s.worker_id from pgorch.steps s
+        -- Of a map it is said once, and not of each item.
+        where s.bucket = p_bucket and s.id = any (p_ids) and s.kind not in ('join', 'item') and not p_replay order by s.id
     loop
         p_run := pgorch._append(p_bucket, p_run, 'step_cancelled', p_now, p_node => v_step.node, p_attempt => nullif(v_step.attempt, 0),
             p_started_at => v_step.started_at, p_worker_id => v_step.worker_id, p_visit => v_step.visit);
@@ -127,6 +128,11 @@ $$;
 comment on function pgorch._fail_run is
     'A run fails: what it has done is undone first, where its graph says how. Else what was live is kept, so that the run can be taken up again. p_move: what it failed at.';
 
+create or replace function pgorch._named_input(p_input jsonb) returns jsonb
+    language sql immutable
+    as $$ select case when p_input is null then '{}' else jsonb_build_object('input', p_input) end $$;
+comment on function pgorch._named_input is 'Arguments under their name, with every null that is in them.';
+
 create or replace function pgorch._live_now(p_bucket integer, p_run pgorch.runs, p_move pgorch._move) returns jsonb
     language plpgsql stable
     as $$
@@ -135,13 +141,14 @@ begin
         select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
                    'node', s.node, 'kind', s.kind, 'visit', s.visit, 'counts', s.counts, 'lineage', s.lineage, 'born', s.born,
                    'attempt', case when s.kind = 'join' then s.attempt end,
-                   'child', case when s.kind = 'child' then s.input -> 'run_id' end,
-                   'input', case s.kind when 'task' then s.input when 'map' then s.input -> 'items' end)) order by s.id), '[]')
+                   'child', case when s.kind = 'child' then s.input -> 'run_id' end))
+                   || pgorch._named_input(case s.kind when 'task' then s.input when 'map' then s.input -> 'items' end) order by s.id), '[]')
         from pgorch.steps s
         where s.bucket = p_bucket and s.run_id = p_run.id and s.kind not in ('item', 'undo'))
         || case when p_move.node is null then '[]' else jsonb_build_array(jsonb_strip_nulls(jsonb_build_object(
                'node', p_move.node, 'visit', p_move.visit, 'counts', p_move.counts, 'lineage', p_move.lineage,
-               'born', coalesce(p_move.born, p_run.seq), 'child', p_move.error -> 'child_run_id', 'input', p_move.input, 'failed', true))) end;
+               'born', coalesce(p_move.born, p_run.seq), 'child', p_move.error -> 'child_run_id', 'failed', true))
+               || pgorch._named_input(p_move.input)) end;
 end
 $$;
 comment on function pgorch._live_now is 'What is live in a run that fails, and the step that it fails at.';

@@ -95,7 +95,7 @@ comment on function pgorch._due_time is 'When a wait for a time ends; null for o
 
 create or replace function pgorch._end_wait(
     p_bucket integer, p_run pgorch.runs, p_step pgorch.steps, p_outcome text, p_output jsonb, p_now timestamptz,
-    p_actor text default null) returns pgorch.runs
+    p_actor text default null, p_error jsonb default null) returns pgorch.runs
     language plpgsql
     as $$
 declare
@@ -105,6 +105,7 @@ begin
     v_move := pgorch._move_of(p_step);
     v_move.outcome := p_outcome;
     v_move.output := p_output;
+    v_move.error := p_error;
     v_move.started_at := p_step.created_at;
     v_move.actor := p_actor;
     return pgorch._proceed(p_bucket, p_run, array[v_move], p_now);

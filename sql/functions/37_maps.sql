@@ -76,6 +76,7 @@ create or replace function pgorch._start_items(
 declare
     v_pending constant jsonb := p_map.input -> 'pending';
     v_items constant jsonb := p_map.input -> 'items';
+    v_given constant jsonb := coalesce(p_map.input -> 'given', '{}');
     v_total constant integer := jsonb_array_length(coalesce(v_pending, v_items));
     v_until constant integer := least(v_total, coalesce(p_map.attempt + p_node.concurrency, v_total));
     v_held constant text := case when p_run.status = 'paused' then 'paused' end;
@@ -94,9 +95,11 @@ begin
                               parent, item, visit, born, node)
     select p_bucket, run.id, run.graph_id, 'item', coalesce(p_node.priority, run.priority), p_now,
            case when v_held is null then pgorch._lane_queue(p_node.queue, run.queue) end,
-           case when v_held is null then p_node.function end, v_held, p_now, t.input,
-           p_map.id, coalesce((v_pending ->> (p_map.item + t.at - 1)::integer)::integer, p_map.item + t.at - 1), p_map.visit, p_map.born, p_node.id
-    from unnest(v_inputs) with ordinality t(input, at);
+           case when v_held is null then p_node.function end, v_held, p_now, coalesce(v_given -> i.item::text, t.input),
+           p_map.id, i.item, p_map.visit, p_map.born, p_node.id
+    from unnest(v_inputs) with ordinality t(input, at)
+    cross join lateral (
+        select coalesce((v_pending ->> (p_map.item + t.at - 1)::integer)::integer, p_map.item + t.at - 1) as item) i;
     run.live := run.live + v_until - p_map.item;
     update pgorch.steps s set item = v_until where s.bucket = p_bucket and s.id = p_map.id;
     perform pgorch._wake_workers(p_bucket);
@@ -223,3 +226,52 @@ begin
 end
 $$;
 comment on function pgorch._map_output is 'The outputs of a map''s items in the order of the list; null for one whose failure was borne.';
+
+create or replace function pgorch._map_before_item(p_bucket integer, p_run pgorch.runs, p_node text, p_item integer) returns pgorch.steps
+    language plpgsql stable
+    as $$
+declare
+    v_map pgorch.steps;
+begin
+    if p_item is null then
+        return null;
+    end if;
+    select s.* into v_map from pgorch.steps s
+    where s.bucket = p_bucket and s.run_id = p_run.id and s.kind = 'map' and (p_node is null or s.node = p_node)
+      and case when s.input ? 'pending'
+               then exists (select from jsonb_array_elements(s.input -> 'pending') with ordinality i(index, at)
+                            where i.index = to_jsonb(p_item) and i.at > s.item)
+               else p_item between s.item and jsonb_array_length(s.input -> 'items') - 1 end
+    order by s.id limit 1;
+    return v_map;
+end
+$$;
+comment on function pgorch._map_before_item is 'The map that has yet to start an item with this index, since so many others are under way; null if there is none.';
+
+create or replace function pgorch._help_coming_item(
+    p_bucket integer, p_run pgorch.runs, p_map pgorch.steps, p_action text, p_item integer, p_value jsonb, p_actor text, p_now timestamptz)
+    returns pgorch.runs
+    language plpgsql
+    as $$
+declare
+    v_input jsonb := p_map.input;
+begin
+    if p_action = 'retry' then
+        if p_value is not null then
+            v_input := v_input || jsonb_build_object('given', coalesce(v_input -> 'given', '{}') || jsonb_build_object(p_item::text, p_value));
+        end if;
+    else
+        v_input := v_input || jsonb_build_object('pending', (
+            select jsonb_agg(i.index order by i.at)
+            from jsonb_array_elements(coalesce(v_input -> 'pending', (
+                select jsonb_agg(n order by n) from generate_series(0, jsonb_array_length(v_input -> 'items') - 1) n))) with ordinality i(index, at)
+            where i.index <> to_jsonb(p_item)));
+        p_run := pgorch._append(p_bucket, p_run, 'item_completed', p_now, p_node => p_map.node, p_actor => p_actor, p_visit => p_map.visit,
+            p_output => p_value, p_item => p_item);
+        perform pgorch._save_run(p_bucket, p_run, p_now);
+    end if;
+    update pgorch.steps s set input = v_input where s.bucket = p_bucket and s.id = p_map.id;
+    return p_run;
+end
+$$;
+comment on function pgorch._help_coming_item is 'Gives an item that has not been started its arguments, or its output, so that it need not be.';

@@ -9,7 +9,9 @@ create or replace function pgorch._enter_child(
 declare
     v_input constant jsonb := coalesce(p_input, pgorch._state(p_run.input, p_run.snapshot, p_run.delta));
     v_step_id bigint;
+    v_step pgorch.steps;
     v_started record;
+    v_later record;
 begin
     run := p_run;
     problem := pgorch._child_problem(p_run, p_node, v_input);
@@ -23,6 +25,13 @@ begin
     run := v_started.run;
     if (v_started.child).finished_at is not null then
         -- Over at once: told here, since the parent is being routed by this very call.
+        delete from pgorch.timers t where t.bucket = p_bucket and t.run_id = run.id and t.step_id = v_step_id and t.kind = 'child';
+        select s.* into v_step from pgorch.steps s where s.bucket = p_bucket and s.id = v_step_id;
+        select l.* into v_later from pgorch._another_child_later(p_bucket, run, v_step, v_started.child, p_now) l;
+        run := v_later.run;
+        if v_later.waits then
+            return;
+        end if;
         run := pgorch._drop_steps(p_bucket, run, array[v_step_id], p_now);
         select e.outcome, e.output, e.problem into outcome, output, problem from pgorch._child_end(p_bucket, v_started.child) e;
     end if;
@@ -120,25 +129,17 @@ create or replace function pgorch._child_ended(
     as $$
 declare
     v_end record;
-    v_delay double precision;
-    v_run pgorch.runs := p_parent;
+    v_later record;
+    v_run pgorch.runs;
     v_move pgorch._move := pgorch._move_of(p_step);
 begin
-    select e.* into v_end from pgorch._child_end(p_bucket, p_child) e;
-    if v_end.problem is not null and p_child.status = 'failed' then
-        v_delay := pgorch._retry_delay(pgorch._retry_policy(p_parent.graph_id, p_step.node, p_step.kind),
-            -- What its own step may not try again, another child may.
-            (v_end.problem -> 'cause') - 'retryable', p_step.failures + 1, random());
-    end if;
-    if v_delay is not null then
-        v_run := pgorch._append(p_bucket, v_run, 'attempt_failed', p_now, p_node => p_step.node, p_attempt => p_step.attempt,
-            p_started_at => p_step.created_at, p_visit => p_step.visit, p_error => v_end.problem);
-        update pgorch.steps s set failures = s.failures + 1 where s.bucket = p_bucket and s.id = p_step.id;
-        insert into pgorch.timers (bucket, run_id, step_id, due_at, kind, data)
-        values (p_bucket, v_run.id, p_step.id, p_now + make_interval(secs => v_delay), 'child', '{"start": true}');
+    select l.* into v_later from pgorch._another_child_later(p_bucket, p_parent, p_step, p_child, p_now) l;
+    v_run := v_later.run;
+    if v_later.waits then
         perform pgorch._save_run(p_bucket, v_run, p_now);
         return;
     end if;
+    select e.* into v_end from pgorch._child_end(p_bucket, p_child) e;
     v_run := pgorch._drop_steps(p_bucket, v_run, array[p_step.id], p_now);
     v_move.outcome := v_end.outcome;
     v_move.output := v_end.output;
@@ -149,6 +150,34 @@ begin
 end
 $$;
 comment on function pgorch._child_ended is 'The child of a step has ended: the parent goes on, or starts another one later. The caller holds the parent''s lock.';
+
+create or replace function pgorch._another_child_later(
+    p_bucket integer, p_parent pgorch.runs, p_step pgorch.steps, p_child pgorch.runs, p_now timestamptz,
+    out run pgorch.runs, out waits boolean)
+    language plpgsql
+    as $$
+declare
+    v_problem jsonb;
+    v_delay double precision;
+begin
+    run := p_parent;
+    if p_child.status = 'failed' then
+        v_problem := (pgorch._child_end(p_bucket, p_child)).problem;
+        v_delay := pgorch._retry_delay(pgorch._retry_policy(p_parent.graph_id, p_step.node, p_step.kind),
+            -- What its own step may not try again, another child may.
+            (v_problem -> 'cause') - 'retryable', p_step.failures + 1, random());
+    end if;
+    waits := v_delay is not null;
+    if waits then
+        run := pgorch._append(p_bucket, run, 'attempt_failed', p_now, p_node => p_step.node, p_attempt => p_step.attempt,
+            p_started_at => p_step.created_at, p_visit => p_step.visit, p_error => v_problem);
+        update pgorch.steps s set failures = s.failures + 1 where s.bucket = p_bucket and s.id = p_step.id;
+        insert into pgorch.timers (bucket, run_id, step_id, due_at, kind, data)
+        values (p_bucket, run.id, p_step.id, p_now + make_interval(secs => v_delay), 'child', '{"start": true}');
+    end if;
+end
+$$;
+comment on function pgorch._another_child_later is 'Notes that a step waits to start another child, if the last one failed and the node''s policy says so. The caller saves the run.';
 
 create or replace function pgorch._start_child_again(p_bucket integer, p_run pgorch.runs, p_step pgorch.steps, p_now timestamptz) returns void
     language plpgsql

@@ -34,7 +34,7 @@ begin
 end
 $$;
 comment on function pgorch.cancel is
-    'Ends a run, and the child runs that it waits for. Steps under way are stopped at their worker''s next heartbeat; nothing they hand in counts any more. With p_compensate what it has done is undone first, newest first. Returns the status.';
+    'Ends a run, and the child runs that it waits for. Steps under way are stopped at their worker''s next heartbeat; nothing they hand in counts any more. With p_compensate what it has done is undone first, newest first, also if it is paused. Returns the status.';
 
 create or replace function pgorch._cancel_undoing(
     p_bucket integer, p_run pgorch.runs, p_error jsonb, p_actor text, p_now timestamptz) returns pgorch.runs
@@ -42,6 +42,11 @@ create or replace function pgorch._cancel_undoing(
     as $$
 begin
     if pgorch._has_compensations(p_bucket, p_run) then
+        -- Who wants it undone wants it done: nobody would resume what counts as cancelled.
+        if p_run.status = 'paused' then
+            p_run := pgorch._append(p_bucket, p_run, 'run_resumed', p_now, p_actor => p_actor);
+            p_run.status := 'running';
+        end if;
         return pgorch._begin_undoing(p_bucket, p_run, 'cancelled', p_error, p_actor, p_now);
     end if;
     p_run := pgorch._drop_steps(p_bucket, p_run, null, p_now, p_actor, true);

@@ -38,15 +38,20 @@ create or replace function pgorch._take_up(
 declare
     v_bucket constant integer := pgorch.bucket_of(p_run_id);
     v_now timestamptz;
-    v_path constant uuid[] := pgorch._failed_line(v_bucket, p_run_id);
+    v_path uuid[];
     v_run pgorch.runs;
     v_before text;
 begin
-    -- From the top: whoever locks a parent and its child locks the parent first.
-    for v_at in 1 .. cardinality(v_path) loop
-        v_run := pgorch._locked_run(v_path[v_at]);
+    -- From the top: whoever locks a parent and its child locks the parent first. Once all are locked, the line stands.
+    loop
+        v_path := pgorch._failed_line(v_bucket, p_run_id);
+        select r.* into v_run from pgorch.runs r where r.bucket = v_bucket and r.id = v_path[1];
+        perform from pgorch.runs r where r.bucket = v_bucket and r.id = v_run.parent_run_id for update;
+        for v_at in 1 .. cardinality(v_path) loop
+            v_run := pgorch._locked_run(v_path[v_at]);
+        end loop;
+        exit when v_path = pgorch._failed_line(v_bucket, p_run_id);
     end loop;
-    v_run := pgorch._locked_run(p_run_id);
     v_now := pgorch.clock_now();
     v_before := v_run.status;
     if v_run.finished_at is null then
@@ -61,8 +66,8 @@ begin
     end if;
     select r.* into v_run from pgorch.runs r where r.bucket = v_bucket and r.id = p_run_id;
     perform pgorch._audit(v_bucket, p_actor, p_action, p_run_id, p_before => jsonb_build_object('status', v_before),
-        p_after => jsonb_strip_nulls(jsonb_build_object('status', v_run.status, 'node', p_node, 'item', p_item,
-            case p_action when 'retry' then 'input' else 'output' end, p_value)));
+        p_after => jsonb_strip_nulls(jsonb_build_object('status', v_run.status, 'node', p_node, 'item', p_item))
+            || case when p_value is null then '{}' else jsonb_build_object(case p_action when 'retry' then 'input' else 'output' end, p_value) end);
     return v_run.status;
 end
 $$;
@@ -98,12 +103,24 @@ begin
     elsif p_run.stopped is null then
         perform pgorch._raise('OR002', format('what run %s had done has been undone, so it cannot be taken up again', p_run.id),
             'fork() starts a new run from any of its steps.');
-    elsif p_run.parent_run_id is not null and p_path[1] = p_run.id then
+    elsif p_run.parent_run_id is not null and p_path[1] = p_run.id and not pgorch._is_waited_for(p_bucket, p_run) then
         perform pgorch._raise('OR002', format('run %s is the child of %s, which has gone on without it', p_run.id, p_run.parent_run_id),
             'Fork the parent from the step that started it.');
     end if;
 end
 $$;
+
+create or replace function pgorch._is_waited_for(p_bucket integer, p_child pgorch.runs) returns boolean
+    language plpgsql stable
+    as $$
+begin
+    return exists (
+        select from pgorch.steps s
+        where s.bucket = p_bucket and s.id = p_child.parent_step_id and s.run_id = p_child.parent_run_id
+          and s.input ->> 'run_id' = p_child.id::text);
+end
+$$;
+comment on function pgorch._is_waited_for is 'Does a live parent wait for this run, though it may have failed: to hear of it, or to start another one later?';
 
 create or replace function pgorch._revive(
     p_bucket integer, p_run pgorch.runs, p_path uuid[], p_action text, p_node text, p_value jsonb, p_item integer, p_actor text,
@@ -114,19 +131,32 @@ declare
     v_graph pgorch.graphs;
     v_stopped constant jsonb := p_run.stopped;
     v_target constant integer := case when cardinality(p_path) = 1 then pgorch._stopped_at(p_run, p_node) end;
+    v_is_target boolean;
     v_entry jsonb;
     v_move pgorch._move;
     v_moves pgorch._move[] := '{}';
     v_revived record;
 begin
-    if p_action = 'skip' and cardinality(p_path) = 1 and v_target is null then
-        perform pgorch._raise('OR006', format('run %s failed at no single step', p_run.id), 'Name the node that is to be skipped.');
+    if cardinality(p_path) = 1 and v_target is null and (p_action = 'skip' or p_value is not null or p_item is not null) then
+        perform pgorch._raise('OR006', format('run %s failed at no single step', p_run.id), 'Name the node that is meant.');
     end if;
     select g.* into v_graph from pgorch.graphs g where g.id = p_run.graph_id;
     p_run.finished_at := null;
     p_run.error := null;
     p_run.stopped := null;
     p_run.status := 'running';
+    if p_run.parent_run_id is not null and pgorch._is_waited_for(p_bucket, p_run) then
+        -- Its parent waits on, for this run, and starts no other.
+        update pgorch.steps s set attempt = s.attempt + 1
+        where s.bucket = p_bucket and s.id = p_run.parent_step_id and exists (
+            select from pgorch.timers t
+            where t.bucket = p_bucket and t.run_id = p_run.parent_run_id and t.step_id = s.id and t.kind = 'child' and t.data ? 'start');
+        delete from pgorch.timers t
+        where t.bucket = p_bucket and t.run_id = p_run.parent_run_id and t.step_id = p_run.parent_step_id and t.kind = 'child';
+        if (select r.status from pgorch.runs r where r.bucket = p_bucket and r.id = p_run.parent_run_id) = 'paused' then
+            p_run.status := 'paused';
+        end if;
+    end if;
     p_run := pgorch._append(p_bucket, p_run, 'run_retried', p_now, p_actor => p_actor, p_node => v_stopped -> v_target ->> 'node',
         p_item => p_item, p_input => case when cardinality(p_path) = 1 then p_value end,
         p_output => jsonb_build_object('action', case when cardinality(p_path) = 1 then p_action else 'retry' end));
@@ -136,16 +166,17 @@ begin
     for v_at in 0 .. jsonb_array_length(v_stopped) - 1 loop
         v_entry := v_stopped -> v_at;
         v_move := pgorch._stopped_move(v_entry);
+        v_is_target := coalesce(v_at = v_target, false);
         if v_entry ->> 'kind' = 'join' then
             perform pgorch._enter_arrival(p_bucket, p_run, v_move, (v_entry ->> 'attempt')::integer, p_now);
             p_run.live := p_run.live + 1;
             continue;
-        elsif v_at = v_target and p_action = 'skip' and p_item is null then
+        elsif v_is_target and p_action = 'skip' and p_item is null then
             v_move.outcome := 'success';
             v_move.kind := 'step_skipped';
             v_move.output := p_value;
             v_move.actor := p_actor;
-        elsif v_entry ? 'child' and not (v_at = v_target and p_value is not null) then
+        elsif v_entry ? 'child' and not (v_is_target and p_value is not null) then
             select c.* into v_revived
             from pgorch._revive_child(p_bucket, p_run, v_move, (v_entry ->> 'child')::uuid, p_path, p_action, p_node, p_value, p_item,
                 p_actor, p_now) c;
@@ -154,14 +185,14 @@ begin
             if (v_revived.move).node is not null then
                 v_move := v_revived.move;
             end if;
-        elsif v_at = v_target and p_action = 'retry' and p_item is null and p_value is not null then
+        elsif v_is_target and p_action = 'retry' and p_item is null and p_value is not null then
             v_move.input := p_value;
         end if;
         v_moves := v_moves || v_move;
     end loop;
     p_run := pgorch._proceed(p_bucket, p_run, v_moves, p_now, p_nested => true);
     if p_item is not null and cardinality(p_path) = 1 and p_run.finished_at is null then
-        p_run := pgorch._help_step(p_bucket, p_run, p_action, v_stopped -> v_target ->> 'node', p_value, p_item, p_actor, p_now);
+        p_run := pgorch._help_step(p_bucket, p_run, p_action, v_stopped -> v_target ->> 'node', p_value, p_item, p_actor, p_now, true);
     end if;
     return p_run;
 end
@@ -234,7 +265,7 @@ begin
     done := false;
     select r.* into v_child from pgorch.runs r where r.bucket = p_bucket and r.id = p_child_id for update;
     -- One that was cancelled, or has been undone, is started anew.
-    if v_child.status is distinct from 'failed' or v_child.stopped is null then
+    if v_child.status is distinct from 'failed' or v_child.stopped is null or v_child.parent_run_id is distinct from p_run.id then
         return;
     end if;
     v_step_id := pgorch._enter_waiting(p_bucket, run, 'child', p_move,
@@ -263,15 +294,19 @@ comment on function pgorch._revive_child is
     'Takes up the child of a step. done: the step waits for it again; else move says how the child ended at once, or that another is to be started.';
 
 create or replace function pgorch._help_step(
-    p_bucket integer, p_run pgorch.runs, p_action text, p_node text, p_value jsonb, p_item integer, p_actor text, p_now timestamptz)
-    returns pgorch.runs
+    p_bucket integer, p_run pgorch.runs, p_action text, p_node text, p_value jsonb, p_item integer, p_actor text, p_now timestamptz,
+    p_nested boolean default false) returns pgorch.runs
     language plpgsql
     as $$
 declare
-    v_step constant pgorch.steps := pgorch._step_to_help(p_bucket, p_run, p_action, p_node, p_item);
+    v_step pgorch.steps := pgorch._map_before_item(p_bucket, p_run, p_node, p_item);
     v_move pgorch._move;
     v_ended record;
 begin
+    if v_step.id is not null then
+        return pgorch._help_coming_item(p_bucket, p_run, v_step, p_action, p_item, p_value, p_actor, p_now);
+    end if;
+    v_step := pgorch._step_to_help(p_bucket, p_run, p_action, p_node, p_item);
     if p_action = 'retry' then
         update pgorch.steps s set failures = 0, deaths = 0, input = coalesce(p_value, s.input)
         where s.bucket = p_bucket and s.id = v_step.id;
@@ -284,20 +319,24 @@ begin
     v_move.output := p_value;
     v_move.actor := p_actor;
     v_move.started_at := coalesce(v_step.started_at, v_step.created_at);
+    v_step.attempt := nullif(v_step.attempt, 0);
     p_run := pgorch._drop_steps(p_bucket, p_run, array[v_step.id], p_now, p_actor);
     if v_step.kind = 'item' then
         select t.* into v_ended from pgorch._item_ended(p_bucket, p_run, v_step, v_move, '{}', p_now) t;
         select m.* into v_ended from pgorch._go_on_with_maps(p_bucket, v_ended.run, v_ended.maps, '{}', p_now) m;
-        return pgorch._proceed(p_bucket, v_ended.run, v_ended.moves, p_now);
+        return pgorch._proceed(p_bucket, v_ended.run, v_ended.moves, p_now, p_nested);
     elsif v_step.kind = 'undo' then
         p_run := pgorch._undone(p_bucket, p_run, v_step, v_move, p_now);
         perform pgorch._save_run(p_bucket, p_run, p_now);
+        if p_run.finished_at is not null and p_run.parent_run_id is not null then
+            perform pgorch._tell_parent(p_bucket, p_run, p_now);
+        end if;
         return p_run;
     end if;
-    return pgorch._proceed(p_bucket, p_run, array[v_move], p_now);
+    return pgorch._proceed(p_bucket, p_run, array[v_move], p_now, p_nested);
 end
 $$;
-comment on function pgorch._help_step is 'Retries or skips a live step.';
+comment on function pgorch._help_step is 'Retries or skips a live step. Nested: the run is a child whose parent is being taken up now.';
 
 create or replace function pgorch._step_to_help(
     p_bucket integer, p_run pgorch.runs, p_action text, p_node text, p_item integer) returns pgorch.steps

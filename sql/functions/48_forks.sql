@@ -45,7 +45,7 @@ begin
     end if;
     perform pgorch._audit(v_bucket, v_actor, 'fork', v_run.id, p_before => jsonb_build_object('run_id', v_source.id, 'seq', v_at),
         p_after => jsonb_build_object('state', p_state));
-    perform pgorch._begin_fork(v_bucket, v_run, v_now);
+    perform pgorch._begin_fork(v_bucket, v_run, p_node, p_state <> '{}', v_now);
     return v_run.id;
 end
 $$;
@@ -166,7 +166,8 @@ end
 $$;
 comment on function pgorch._recorded_move is 'The end of a visit as the history has it.';
 
-create or replace function pgorch._begin_fork(p_bucket integer, p_run pgorch.runs, p_now timestamptz) returns void
+create or replace function pgorch._begin_fork(
+    p_bucket integer, p_run pgorch.runs, p_node text, p_edited boolean, p_now timestamptz) returns void
     language plpgsql
     as $$
 declare
@@ -179,6 +180,10 @@ begin
     loop
         v_move := pgorch._move_of(v_step);
         v_move.joined := true;
+        -- A map keeps the items that were done, but not if it is the node that is named, or has other items now, maybe.
+        if p_edited or v_step.node = p_node then
+            v_move.born := null;
+        end if;
         v_moves := v_moves || v_move;
         p_run.live := p_run.live - 1;
     end loop;

@@ -10,6 +10,9 @@ declare
     v_run pgorch.runs;
     v_fired integer := 0;
 begin
+    if exists (select from pgorch._row_changes c where c.bucket = p_bucket) then
+        v_fired := pgorch._fire_row_changes(p_bucket);
+    end if;
     for v_timer in
         select t.* from pgorch.timers t where t.bucket = p_bucket and t.due_at <= v_now order by t.due_at, t.id limit 200
     loop
@@ -58,7 +61,7 @@ begin
         return;
     elsif v_step.kind = 'wait' then
         if p_timer.kind = 'recheck' then
-            perform pgorch._recheck_row(p_bucket, p_run, v_step, p_now);
+            perform pgorch._recheck_row(p_bucket, p_run, v_step, p_timer.data -> 'row', p_now);
         elsif p_timer.kind = 'deadline' then
             perform pgorch._end_wait(p_bucket, p_run, v_step, 'expired', null, p_now);
         else
@@ -97,7 +100,11 @@ create or replace function pgorch._next_due(p_bucket integer, p_now timestamptz)
     language plpgsql stable
     as $$
 begin
-    return (select extract(epoch from t.due_at - p_now) from pgorch.timers t where t.bucket = p_bucket order by t.due_at limit 1);
+    return (
+        select min(d.seconds)
+        from ((select extract(epoch from t.due_at - p_now) as seconds from pgorch.timers t where t.bucket = p_bucket order by t.due_at limit 1)
+              union all
+              (select 0.05 from pgorch._row_changes c where c.bucket = p_bucket limit 1)) d);
 end
 $$;
-comment on function pgorch._next_due is 'Seconds until the next timer of a bucket is due; null without one.';
+comment on function pgorch._next_due is 'Seconds until there is something to do for tick() in a bucket; null if nothing is to be.';

@@ -106,6 +106,8 @@ create table pgorch.nodes (
     constraint nodes_of_type_graph_have_a_child check ((type = 'graph') = (child_graph_id is not null)),
     constraint waits_wait_for_one_thing check (num_nonnulls(wait_for, wait_until, wait_signal, wait_row) = case type when 'wait' then 1 else 0 end)
 );
+-- Serves changes of users' rows, and the question whether a trigger is still needed.
+create index nodes_of_row on pgorch.nodes ((wait_row ->> 'table')) where wait_row is not null;
 comment on table pgorch.nodes is 'The nodes of graphs, prepared for routing when the graph was created.';
 comment on column pgorch.nodes.input is 'Template of the arguments; null: the whole state is passed.';
 comment on column pgorch.nodes.into_key is 'State key that takes the output; null: an object is merged key by key.';
@@ -409,10 +411,25 @@ create table pgorch._row_waits (
     row_key    text not null,
     key_column text not null,
     condition  jsonpath not null,
+    seen       pg_snapshot not null,
     primary key (bucket, step_id)
 );
 comment on table pgorch._row_waits is 'Which row each wait on a row waits for. table_name is qualified, as text of a regclass with an empty search_path.';
+comment on column pgorch._row_waits.seen is 'When the wait began: changes that were visible then are not news to it.';
 create index row_waits_of_row on pgorch._row_waits (bucket, table_name, row_key);
+
+create table pgorch._row_changes (
+    bucket     integer not null,
+    id         bigint generated always as identity,
+    table_name text not null,
+    key_column text not null,
+    row_key    text not null,
+    changed_by xid8 not null,
+    changed_to jsonb not null,
+    primary key (bucket, id)
+);
+comment on table pgorch._row_changes is
+    'Rows that came to be as a graph waits for, changed by transactions that could not see who waits: tick() wakes those. Elsewhere the change itself does.';
 
 create table pgorch._idempotency_keys (
     bucket     integer not null,

@@ -42,6 +42,14 @@ ALLOWED: dict[str, set[str]] = {
     "PUT /v1/runs/{run_id}/labels": OPERATORS,
     "POST /v1/runs/{run_id}/decide": DECIDERS,
     "POST /v1/runs/{run_id}/cancel": OPERATORS,
+    "POST /v1/runs/{run_id}/signals": OPERATORS,
+    "POST /v1/runs/{run_id}/pause": OPERATORS,
+    "POST /v1/runs/{run_id}/resume": OPERATORS,
+    "POST /v1/runs/{run_id}/retry": OPERATORS,
+    "POST /v1/runs/{run_id}/skip": OPERATORS,
+    "POST /v1/runs/{run_id}/fork": OPERATORS,
+    "POST /v1/runs/{run_id}/move": OPERATORS,
+    "POST /v1/runs/bulk": OPERATORS,
     "GET /v1/approvals": READERS | DECIDERS,
     "GET /v1/approvals/{approval_id}": READERS | DECIDERS,
     "POST /v1/approvals/{approval_id}/decide": DECIDERS,
@@ -51,12 +59,20 @@ ALLOWED: dict[str, set[str]] = {
     "POST /v1/graphs/validate": READERS,
     "GET /v1/graphs": READERS,
     "GET /v1/graphs/{graph}": READERS,
+    "DELETE /v1/graphs/{graph}": {"admin"},
     "GET /v1/graphs/{graph}/mermaid": READERS,
     "POST /v1/graphs/{graph}/explain": READERS,
     "GET /v1/limits": READERS,
     "GET /v1/limits/keys": READERS,
     "PUT /v1/limits/{kind}/{name}": {"admin"},
     "DELETE /v1/limits/{kind}/{name}": {"admin"},
+    "GET /v1/schedules": READERS,
+    "PUT /v1/schedules/{name}": {"admin"},
+    "GET /v1/schedules/{name}": READERS,
+    "DELETE /v1/schedules/{name}": {"admin"},
+    "POST /v1/schedules/{name}/pause": OPERATORS,
+    "POST /v1/schedules/{name}/resume": OPERATORS,
+    "POST /v1/schedules/{name}/trigger": OPERATORS,
     "GET /v1/retention": READERS,
     "PUT /v1/retention": {"admin"},
     "GET /v1/tools": READERS,
@@ -208,6 +224,8 @@ async def test_who_is_refused_has_changed_nothing(app: Starlette, database: str,
         for role in ("viewer", "approver"):
             await refused(role, "/graph/run", {"graph": "asking"})
             await refused(role, f"/v1/runs/{run_id}/cancel", {})
+            await refused(role, f"/v1/runs/{run_id}/fork", {"seq": 0})
+            await refused(role, "/v1/runs/bulk", {"action": "cancel", "filter": {}, "dry_run": False})
         for role in ("viewer", "operator"):
             await refused(role, f"/graph/resume/{run_id}", {"decision": "approved"})
             await refused(role, f"/v1/approvals/{approval['id']}/decide", {"decision": "rejected"})

@@ -80,6 +80,8 @@ def test_every_command_has_help_that_says_what_it_does(path: tuple[str, ...], no
         *["keys create", "keys list", "keys revoke"],
         *["hooks create", "hooks list", "hooks show", "hooks update", "hooks rotate", "hooks pause"],
         *["hooks resume", "hooks delete", "hooks deliveries", "hooks test"],
+        *["signal", "runs pause", "runs resume", "runs retry", "runs skip", "runs fork", "runs move"],
+        *["runs bulk", "graphs delete"],
         *["runs diff", "runs explain", "runs timeline", "runs tree", "runs export", "runs label"],
         *["workers list", "tools list", "queues list", "retention show", "retention set"],
         *["limits list", "limits keys", "limits set", "limits drop"],

@@ -64,9 +64,10 @@ def test_both_clients_have_the_same_methods() -> None:
     sync, other = public(Client), public(AsyncClient)
     assert sync.keys() == other.keys()
     assert sync.keys() == {
-        "approve", "cancel", "close", "comment", "create_graph", "create_schedule", "decide",
-        "delete_schedule", "get_approval", "get_run", "get_schedule", "pause_schedule", "reassign",
-        "reject", "resume_schedule", "start", "start_many", "trigger_schedule", "wait",
+        "approve", "bulk", "cancel", "check_move", "close", "comment", "create_graph", "create_schedule",
+        "decide", "delete_graph", "delete_schedule", "drop_limit", "fork", "get_approval", "get_run",
+        "get_schedule", "move", "pause", "pause_schedule", "reassign", "reject", "resume", "resume_schedule",
+        "retry", "set_limit", "signal", "skip", "start", "start_many", "trigger_schedule", "wait",
     }  # fmt: skip
     for name in sync:
         assert inspect.signature(sync[name]) == inspect.signature(other[name]), name

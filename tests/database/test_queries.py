@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg.types.json import set_json_loads
 
-from pgorch.database import looking_statements, statements
+from pgorch.database import looking_statements, statements, steering_statements
 from pgorch.database.connection import connect
 from pgorch.database.queries import Queries, SyncQueries
 from pgorch.database.rows import CreatedGraph, DeletedGraph, Event, WatchedRun
@@ -24,7 +24,7 @@ Connection = psycopg.Connection[dict[str, Any]]
 ASK = definition([{"id": "ask", "type": "approval", "title": "Go on?"}, "end"], ["ask>end"], name="asking")
 STATEMENTS = {
     name: text
-    for module in (statements, looking_statements)
+    for module in (statements, looking_statements, steering_statements)
     for name, text in vars(module).items()
     if re.fullmatch(r"[A-Z][A-Z_]*", name)
 }

@@ -19,6 +19,7 @@ WRITTEN = (
     "timers",
     "signals",
     "_row_waits",
+    "_row_changes",
     "steps",
     "_revocations",
     "_writes",

@@ -18,12 +18,31 @@ SEEDED: dict[str, str] = {
     "I1 an unfinished run waits for something that can be named": (
         f"update pgorch.runs set status = 'awaiting_approval' where id = {RUN.format('under way')}"
     ),
+    "I1 a wait for a time has a timer": f"delete from pgorch.timers where run_id = {RUN.format('wait')}",
+    "I1 an item has its map, and a map its items": (
+        f"update pgorch.steps set item = item + 1 where kind = 'map' and run_id = {RUN.format('map')}"
+    ),
+    "I1 a child run that is live is waited for": (
+        f"update pgorch.runs set parent_run_id = id, parent_step_id = 0 where id = {RUN.format('ready')}"
+    ),
+    "I1 a paused run has nothing that can be claimed, and only it holds steps so": (
+        f"update pgorch.runs set status = 'paused' where id = {RUN.format('ready')}"
+    ),
     "I1 an open approval and its step exist together": (
         f"delete from pgorch.approvals where run_id = {RUN.format('waits')}"
     ),
     "I2 a leased step belongs to a worker that is known": "delete from pgorch._worker_leases",
     "I2 a step that can be claimed waits where its workers look": (
         "update pgorch.steps set lane_tool = 'unheard of' where lane_tool is not null"
+    ),
+    "I2 a step waits for a place only if there is none, or somebody is to look": (
+        "delete from pgorch.steps where limiter is not null and held is null"
+    ),
+    "I2 what waits for its time under a key is noted for then": (
+        "update pgorch.steps set ready_at = ready_at + interval '1 hour' where held = 'limit'"
+    ),
+    "I2 no more steps have a place than their key has": (
+        "update pgorch.steps set held = null, lane_queue = 'default', lane_tool = node where held = 'limit'"
     ),
     "I4 an idempotency key names one run": "delete from pgorch._idempotency_keys where key = 'chain'",
     "I5 nothing belongs to a run that does not exist": (
@@ -43,6 +62,9 @@ SEEDED: dict[str, str] = {
     ),
     "I12 the state is the fold of the history": (
         f"update pgorch.runs set delta = delta || '{{\"x\": 5}}' where id = {RUN.format('chain')}"
+    ),
+    "I12 the state is what is put together from the history, forks and reducers included": (
+        "update pgorch.runs set delta = delta || '{\"x\": 5}' where forked_from is not null"
     ),
     "I12 the status is what the history ended with": (
         f"update pgorch.runs set status = 'cancelled' where id = {RUN.format('chain')}"
@@ -91,6 +113,23 @@ def populated(fresh_database: str) -> Iterator[psycopg.Connection[DictRow]]:
         engine.run({"a": {"x": 1}, "flaky": flaky})
         engine.jump("2 seconds")
         engine.run({"flaky": flaky})
+        engine.start(definition([{"id": "w", "type": "wait", "for": "1 day"}]), idempotency_key="wait")
+        engine.start(below := chain("x"))
+        engine.run()
+        engine.start(
+            definition([{"id": "g", "type": "graph", "graph": below["name"]}]), idempotency_key="child"
+        )
+        engine.value("select pgorch.fork(%s, 1)", run_with(engine, "chain"))
+        engine.value("select pgorch.pause(%s)", engine.start(chain("a b")))
+        mapped = {"id": "m", "type": "map", "function": "m", "items": "${$.list}"}
+        engine.start(definition([mapped]), {"list": [1, 2]}, idempotency_key="map")
+        keyed = definition([{"id": "k", "concurrency_key": "k", "concurrency": 1}])
+        graph = engine.graph(keyed)
+        for bucket in engine.buckets:
+            for _ in range(2):
+                engine.start(graph, bucket=bucket)
+        while engine.worker.claim():
+            pass
         engine.start(chain("a b"), idempotency_key="under way")
         engine.worker.claim_one()
         engine.start(chain("a b"), idempotency_key="ready")

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from tests.scale.bucket_lint import HOT_TABLES
 from tests.scale.isolation import BUCKETS, hold_other_buckets, install
-from tests.support.engine import Engine, Worker, chain, definition
+from tests.support.engine import Engine, Fails, Step, Worker, chain, definition
 from tests.support.races import open_connection
 
 MINE = BUCKETS[1]
@@ -102,6 +102,7 @@ def use_everything(engine: Engine) -> None:
     answer_questions(engine)
     use_schedules(engine)
     use_limits(engine)
+    wait_and_steer(engine)
     engine.run()
 
     due = engine.rows("select * from pgorch.claim_deliveries(%s, 100, 60)", MINE)
@@ -145,6 +146,45 @@ def use_limits(engine: Engine) -> None:
     engine.worker.enlist()
 
 
+def wait_and_steer(engine: Engine) -> None:
+    value = engine.value
+    engine.run()
+    run_id = engine.start("waiting@1", bucket=MINE)
+    assert value("select pgorch.pause(%s)", run_id) == "paused"
+    assert value("select pgorch.resume(%s)", run_id) == "running"
+    engine.run()
+    value("select pgorch.signal(%s, 'paid', '{}', 'k')", run_id)
+    engine.jump("2 minutes")
+    engine.worker.enlist()
+    assert value("select pgorch.tick(%s)", MINE) >= 1
+    assert value("select pgorch.run_sql_steps(%s)", MINE) == 1
+    engine.run({"c": breaks})
+    assert engine.status(run_id) == "failed"
+    child = value("select run_id from pgorch.run_tree(%s) where depth = 1", run_id)
+    assert value("select pgorch.retry(%s, 'c', '{}')", child) == "running"
+    engine.run({"c": breaks})
+    assert value("select pgorch.retry(%s)", run_id) == "waiting"
+    engine.run({"c": breaks})
+    value("select pgorch.skip(%s)", run_id)
+    value("select pgorch.skip(%s, 'map', '{}', 1)", run_id)
+    engine.run()
+    assert engine.status(run_id) == "completed"
+
+    fork_id = value("select pgorch.fork(%s, p_node => 'call', p_state => %s)", run_id, Jsonb({"x": 1}))
+    value("select pgorch.fork(%s, 0)", run_id)
+    assert value("select pgorch.check_move(%s, 'waiting@2')", fork_id) == []
+    value("select pgorch.move(%s, 'waiting@2')", fork_id)
+    undoing = engine.start("undoing", bucket=MINE)
+    engine.run()
+    assert value("select pgorch.cancel(%s, p_compensate => true)", undoing) == "running"
+    engine.run()
+    assert engine.status(undoing) == "cancelled"
+
+
+def breaks(step: Step) -> None:
+    raise Fails()
+
+
 def answer_questions(engine: Engine) -> None:
     for function in ("_remind", "_expire_approval"):
         run_id = engine.start("signed", bucket=MINE)
@@ -174,6 +214,20 @@ def make_graphs(engine: Engine) -> None:
         "remind": {"after": "9 seconds"},
     }
     engine.graph(definition([sign], name="signed"))
+    engine.graph(definition("c", name="child"))
+    nodes = [
+        "begin",
+        {"id": "paid", "type": "wait", "signal": "paid"},
+        {"id": "minute", "type": "wait", "for": "1 minute"},
+        {"id": "one", "sql": "select 1 as one"},
+        {"id": "call", "type": "graph", "graph": "child"},
+        {"id": "map", "type": "map", "function": "item", "items": [1, 2]},
+    ]
+    edges = ["begin>paid", "paid>minute", "minute>one", "one>call", "call>map"]
+    engine.graph(definition(nodes, edges, name="waiting"))
+    engine.graph(definition(nodes, edges, name="waiting", timeout="1 year"))
+    done = {"id": "done", "function": "done", "compensate": "undo"}
+    engine.graph(definition([done, sign], ["done>sign"], name="undoing"))
     key = {"id": "x", "concurrency_key": "${$.n}", "concurrency": 1}
     engine.graph(definition([key, "y"], ["x>y"], name="limited"))
     engine.connection.execute(
@@ -235,14 +289,15 @@ def test_the_document_of_a_run_touches_its_bucket_alone(
 
 
 CALLED = """
-    advance approval_document approve beat cancel claim_deliveries comment create_schedule decide
-    delete_schedule diff_states enlist_worker explain export_run fire_schedule leave pause_schedule
-    reassign record_delivery reject resume_schedule run_document run_events run_progress run_state
-    run_tree schedule_document set_labels start start_many state_at tend_deliveries timeline
-    trigger_schedule watch_run
+    advance approval_document approve beat cancel check_move claim_deliveries comment create_schedule
+    decide delete_schedule diff_states enlist_worker explain export_run fire_schedule fork leave move pause
+    pause_schedule perform_sql reassign record_delivery reject resume resume_schedule retry run_document
+    run_events run_progress run_sql_steps run_state run_tree schedule_document set_labels signal skip start
+    start_many state_at tend_deliveries tick timeline trigger_schedule watch_run
 """
+# Or for runs wherever they are.
 WITHOUT_RUNS = """
-    api_principal bucket_count bucket_of clock_now create_graph create_hook create_key delete_graph
+    api_principal bucket_count bucket_of bulk clock_now create_graph create_hook create_key delete_graph
     delete_hook drop_limit due_schedules explain_graph fail_schedule find_graph maintain new_hook_secret
     new_run_id pause_hook register_tools resume_hook retention revoke_key rotate_hook_secret set_clock
     set_limit set_retention test_hook update_hook uuid7 validate_graph

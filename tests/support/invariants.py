@@ -48,7 +48,7 @@ INVARIANTS: dict[str, str] = {
     """,
     "I1 a child run that is live is waited for": """
         select r.id as run_id, 'nobody waits' as why from pgorch.runs r
-        where r.parent_run_id is not null and r.finished_at is null and not exists (
+        where r.parent_run_id is not null and r.finished_at is null and r.ending is null and not exists (
             select from pgorch.steps s
             where s.bucket = r.bucket and s.id = r.parent_step_id and s.input ->> 'run_id' = r.id::text)
     """,
@@ -135,11 +135,15 @@ INVARIANTS: dict[str, str] = {
     """,
     "I8 attempts of a visit only grow": f"""
         select t.run_id, format('%s: attempt %s after %s', t.node, t.attempt, t.earlier) as why
-        from (select h.run_id, h.node, h.attempt, h.kind,
+        from (select h.run_id, h.bucket, h.node, h.attempt, h.kind, h.seq, lag(h.seq) over w as earlier_seq,
                      lag(h.attempt) over w as earlier, lag(h.kind) over w as earlier_kind
               from pgorch.history h where h.attempt is not null
               window w as (partition by h.bucket, h.run_id, h.node, h.visit, h.item order by h.seq)) t
-        where t.attempt < 1 or (t.attempt <= t.earlier and t.earlier_kind not in {LAST_ATTEMPTS})
+        where t.attempt < 1
+           or (t.attempt <= t.earlier and t.earlier_kind not in {LAST_ATTEMPTS} and not exists (
+            select from pgorch.history o
+            where o.bucket = t.bucket and o.run_id = t.run_id and o.seq between t.earlier_seq and t.seq
+              and o.kind = 'run_retried'))
     """,
     "I9 nothing is live in a run that is over, and live counts what is": """
         select r.id as run_id, format('live is %s, there are %s', r.live, s.n) as why
@@ -174,11 +178,12 @@ INVARIANTS: dict[str, str] = {
                 where f.key in (select jsonb_object_keys(n.form -> 'properties'))) d
             cross join lateral jsonb_each(
                 case when n.form is not null and h.output ->> 'decision' = 'rejected' then '{}'
-                     when n.form is not null
+                     when n.form is not null and h.kind <> 'step_skipped'
                      then case when n.into_key is null then d.named
                                else jsonb_build_object(n.into_key, d.named) end
                      when n.into_key is not null then jsonb_build_object(n.into_key, h.output)
-                     when n.type <> 'approval' and jsonb_typeof(h.output) = 'object' then h.output
+                     when (n.type <> 'approval' or h.kind = 'step_skipped')
+                          and jsonb_typeof(h.output) = 'object' then h.output
                      else '{}' end) w
             where h.bucket = r.bucket and h.run_id = r.id
               and h.kind in ('step_completed', 'step_skipped', 'approval_decided')
@@ -226,7 +231,7 @@ INVARIANTS: dict[str, str] = {
     "I15 every node was reached along an edge": f"""
         select t.run_id, format('%s after %s', t.node, t.earlier) as why
         from (select h.run_id, r.graph_id, r.forked_from, g.start_node, g.has_forks, h.node, h.seq, h.bucket,
-                     lag(h.node) over w as earlier,
+                     lag(h.node) over w as earlier, lag(h.seq) over w as earlier_seq,
                      lag(case when h.error is not null then 'error'
                               when h.kind = 'approval_decided' and h.output ->> 'decision' = 'rejected'
                               then 'rejected'
@@ -243,6 +248,10 @@ INVARIANTS: dict[str, str] = {
                 select from pgorch.edges e
                 where e.graph_id = t.graph_id and e.source = t.earlier and e.target = t.node
                   and e.on_outcome in ('always', t.outcome))
+                and not (t.node = t.earlier and exists (
+                    select from pgorch.history o
+                    where o.bucket = t.bucket and o.run_id = t.run_id and o.kind = 'run_retried'
+                      and o.seq between t.earlier_seq and t.seq))
             else t.node <> t.start_node and t.forked_from is null and not exists (
                 select from pgorch.edges e
                 join pgorch.history h on h.bucket = t.bucket and h.run_id = t.run_id and h.node = e.source

@@ -1,0 +1,3 @@
+from tests.engine.conftest import database, engine, fresh_database, shared_database
+
+__all__ = ["database", "engine", "fresh_database", "shared_database"]
