@@ -67,7 +67,9 @@ def test_another_child_is_started_after_the_delay_of_the_nodes_own_retry(engine:
 
 def test_a_failure_comes_up_with_its_cause_and_can_be_routed(engine: Engine) -> None:
     graph = above(engine, chain("x"), more=["bad"])
-    graph["edges"].append({"source": "g", "target": "bad", "on": "error", "condition": '$error.cause.node == "x"'})
+    graph["edges"].append(
+        {"source": "g", "target": "bad", "on": "error", "condition": '$error.cause.node == "x"'}
+    )
     run_id = engine.start(graph)
     assert Tools(engine, breaks=lambda s: s.node == "x").run() == "x bad"
     (child,) = children(engine, run_id)
@@ -164,7 +166,12 @@ def test_a_join_that_waits_no_longer_cancels_the_child(engine: Engine) -> None:
     below = definition([{"id": "q", "type": "approval", "deadline": "1 day"}])
     engine.graph(below)
     graph = definition(
-        ["s", {"id": "g", "type": "graph", "graph": below["name"]}, "x", {"id": "j", "join": "any", "cancel_rest": True}],
+        [
+            "s",
+            {"id": "g", "type": "graph", "graph": below["name"]},
+            "x",
+            {"id": "j", "join": "any", "cancel_rest": True},
+        ],
         ["s>g", "s>x", "g>j", "x>j"],
     )
     run_id = engine.start(graph)
@@ -177,7 +184,12 @@ def test_a_join_that_waits_no_longer_cancels_the_child(engine: Engine) -> None:
 
 def test_a_join_that_waits_no_longer_cancels_a_map_in_one_entry(engine: Engine) -> None:
     graph = definition(
-        ["s", {"id": "m", "type": "map", "function": "f", "items": "${$.list}"}, "x", {"id": "j", "join": "any", "cancel_rest": True}],
+        [
+            "s",
+            {"id": "m", "type": "map", "function": "f", "items": "${$.list}"},
+            "x",
+            {"id": "j", "join": "any", "cancel_rest": True},
+        ],
         ["s>m", "s>x", "m>j", "x>j"],
     )
     run_id = engine.start(graph, {"list": [1, 2, 3]})
