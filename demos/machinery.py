@@ -54,12 +54,15 @@ class Machinery:
         # An impatient second Ctrl-C would leave processes behind.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        if kind is not None and issubclass(kind, Exception):
-            self._show_logs()
-        self.stop_all()
-        self.model.stop()
-        shutil.rmtree(self.home, ignore_errors=True)
-        shutil.rmtree(self.data, ignore_errors=True)
+        try:
+            if kind is not None and issubclass(kind, Exception):
+                self._show_logs()
+        finally:
+            # Also if nobody reads the logs any more: the other end of a pipe may be gone.
+            self.stop_all()
+            self.model.stop()
+            shutil.rmtree(self.home, ignore_errors=True)
+            shutil.rmtree(self.data, ignore_errors=True)
 
     @property
     def dsn(self) -> str:

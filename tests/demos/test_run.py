@@ -148,6 +148,15 @@ def test_an_interrupted_demo_leaves_nothing_behind(home: Path) -> None:
     assert "Interrupted; everything that was started has been ended." in said
 
 
+def test_a_demo_that_nobody_reads_any_more_leaves_nothing_behind(home: Path) -> None:
+    with started("saga", home=home) as process:
+        read_until(process, "one seat, one room")
+        assert process.stdout is not None
+        process.stdout.close()
+        process.wait(60)
+    assert process.returncode != 0
+
+
 def test_a_demo_that_does_not_exist_is_refused_with_those_that_do(home: Path) -> None:
     with started("quality", home=home) as process:
         said, _ = process.communicate(timeout=60)
