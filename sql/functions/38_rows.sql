@@ -107,7 +107,7 @@ comment on function pgorch._row_fits is 'Does a row fulfil a condition? Unknown 
 
 create or replace function pgorch._row_changed() returns trigger
     language plpgsql security definer
-    set search_path = pg_catalog, pgorch, pg_temp
+    set search_path = pg_catalog, pgorch, pg_temp set enable_seqscan = off
     as $$
 declare
     v_row constant jsonb := to_jsonb(new);
@@ -161,7 +161,6 @@ $$;
 create or replace function pgorch._wake_by_row(
     p_bucket integer, p_table text, p_key_column text, p_key text, p_row jsonb, p_changed_by xid8 default null) returns void
     language plpgsql
-    set jit = off set enable_seqscan = off
     as $$
 declare
     v_wait record;
