@@ -107,7 +107,7 @@ comment on function pgorch._row_fits is 'Does a row fulfil a condition? Unknown 
 
 create or replace function pgorch._row_changed() returns trigger
     language plpgsql security definer
-    set search_path = pg_catalog, pgorch, pg_temp set enable_seqscan = off
+    set search_path = pg_catalog, pgorch, pg_temp set jit = off set enable_seqscan = off
     as $$
 declare
     v_row constant jsonb := to_jsonb(new);
