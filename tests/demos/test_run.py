@@ -114,6 +114,7 @@ def test_a_person_decides_at_the_keyboard_on_another_port_if_8000_is_taken(home:
     assert "✓ rejected, so it went to quarantine" in said
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("demo", "claims"),
     [
@@ -139,6 +140,7 @@ def test_the_command_demo_lists_them(home: Path) -> None:
     assert names == ["data_quality", "persistence_approval", "wire_transfer", "saga", "agent"]
 
 
+@pytest.mark.long
 def test_an_interrupted_demo_leaves_nothing_behind(home: Path) -> None:
     with started("persistence_approval", home=home) as process:
         read_until(process, "is in the middle of the first step")
