@@ -48,6 +48,11 @@ create or replace function pgorch._is_due_to_fold(p_input jsonb, p_snapshot json
        and pg_column_size(p_delta) > 14 * sqrt(pg_column_size(coalesce(p_snapshot, p_input)))
     $$;
 
+create or replace function pgorch._visit_ends() returns pgorch.event_kind[]
+    language sql immutable parallel safe
+    as $$ select '{step_completed,step_failed,step_expired,step_skipped,approval_decided}'::pgorch.event_kind[] $$;
+comment on function pgorch._visit_ends() is 'Kinds of history entries that end the visit of a node.';
+
 create or replace function pgorch._node_var(
     p_kind pgorch.event_kind, p_output jsonb, p_error jsonb, p_attempt integer, p_visits bigint) returns jsonb
     language sql stable
@@ -92,7 +97,7 @@ begin
             cross join lateral (
                 select h.* from pgorch.history h
                 where h.bucket = p_bucket and h.run_id = o.run_id and h.seq <= o.upto and h.node = n.id
-                  and h.kind in ('step_completed', 'step_failed', 'step_expired', 'step_skipped', 'approval_decided')
+                  and h.kind = any (pgorch._visit_ends())
                 order by h.seq desc limit 1) h
             order by h.seq desc limit 1) h
         cross join lateral (
@@ -101,7 +106,7 @@ begin
             cross join lateral (
                 select count(*) as visits from pgorch.history h
                 where h.bucket = p_bucket and h.run_id = o.run_id and h.seq <= o.upto and h.node = n.id
-                  and h.kind in ('step_completed', 'step_failed', 'step_expired', 'step_skipped', 'approval_decided')) c) v);
+                  and h.kind = any (pgorch._visit_ends())) c) v);
 end
 $$;
 comment on function pgorch._node_vars(integer, pgorch.runs, text[]) is 'The variable $nodes, of the nodes that a graph refers to and that have ended at least once.';

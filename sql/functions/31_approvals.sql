@@ -41,12 +41,9 @@ begin
     select s.* into strict v_step from pgorch.steps s where s.bucket = p_bucket and s.id = p_approval.step_id;
     delete from pgorch.steps s where s.bucket = p_bucket and s.id = v_step.id;
     p_run.live := p_run.live - 1;
-    v_move.node := p_approval.node;
+    v_move := pgorch._move_of(v_step);
     v_move.outcome := p_outcome;
     v_move.kind := p_kind;
-    v_move.visit := v_step.visit;
-    v_move.counts := v_step.counts;
-    v_move.lineage := v_step.lineage;
     v_move.started_at := p_approval.requested_at;
     v_move.actor := p_actor;
     v_move.output := p_output;

@@ -16,7 +16,7 @@ begin
         v_run := pgorch._settled(p_bucket, v_run, v_graph, p_now);
     end if;
     perform pgorch._save_run(p_bucket, v_run, p_now);
-    if v_run.finished_at is not null and v_run.parent_run_id is not null and not p_nested then
+    if not p_nested then
         perform pgorch._tell_parent(p_bucket, v_run, p_now);
     end if;
     return v_run;

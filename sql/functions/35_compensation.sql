@@ -50,7 +50,7 @@ declare
     v_seq constant integer := pgorch._next_to_undo(p_bucket, p_run);
     v_entry pgorch.history;
     v_node pgorch.nodes;
-    v_held constant text := case when p_run.status = 'paused' then 'paused' end;
+    v_move pgorch._move;
     v_failed jsonb;
 begin
     if v_seq is null then
@@ -64,12 +64,8 @@ begin
     end if;
     select h.* into v_entry from pgorch.history h where h.bucket = p_bucket and h.run_id = p_run.id and h.seq = v_seq;
     select n.* into v_node from pgorch.nodes n where n.graph_id = p_run.graph_id and n.id = v_entry.node;
-    insert into pgorch.steps (bucket, run_id, graph_id, kind, priority, created_at, lane_queue, lane_tool, held, ready_at, input,
-                              item, visit, born, node)
-    values (p_bucket, p_run.id, p_run.graph_id, 'undo', coalesce(v_node.priority, p_run.priority), p_now,
-            case when v_held is null then pgorch._lane_queue(v_node.queue, p_run.queue) end,
-            case when v_held is null then v_node.compensate end, v_held, p_now,
-            pgorch._undo_input(v_entry.input, v_entry.output), v_seq, v_entry.visit, p_run.seq, v_node.id);
+    v_move.visit := v_entry.visit;
+    perform pgorch._enter_task(p_bucket, p_run, v_node, v_move, pgorch._undo_input(v_entry.input, v_entry.output), null, p_now, v_seq);
     p_run.live := p_run.live + 1;
     if p_run.status <> 'paused' then
         p_run.status := 'running';

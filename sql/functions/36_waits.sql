@@ -113,22 +113,6 @@ end
 $$;
 comment on function pgorch._end_wait is 'What a step waited for has come, or its deadline; the run goes on. The caller holds the run''s lock.';
 
-create or replace function pgorch._move_of(p_step pgorch.steps) returns pgorch._move
-    language plpgsql immutable
-    as $$
-declare
-    v_move pgorch._move;
-begin
-    v_move.node := p_step.node;
-    v_move.visit := p_step.visit;
-    v_move.counts := p_step.counts;
-    v_move.lineage := p_step.lineage;
-    v_move.born := p_step.born;
-    return v_move;
-end
-$$;
-comment on function pgorch._move_of(pgorch.steps) is 'A move from where a step is.';
-
 create or replace function pgorch._take_signal(p_bucket integer, p_run_id uuid, p_name text) returns pgorch.signals
     language plpgsql
     as $$

@@ -108,6 +108,9 @@ declare
     v_parent pgorch.runs;
     v_step pgorch.steps;
 begin
+    if p_child.finished_at is null or p_child.parent_run_id is null then
+        return;
+    end if;
     select r.* into v_parent from pgorch.runs r where r.bucket = p_bucket and r.id = p_child.parent_run_id for update skip locked;
     if v_parent.id is null then
         return;
@@ -121,7 +124,7 @@ begin
     end if;
 end
 $$;
-comment on function pgorch._tell_parent is 'Goes on with the parent of a run that has ended, unless somebody holds it: then its timer does so.';
+comment on function pgorch._tell_parent is 'If a run has ended, and is a child: goes on with its parent, unless somebody holds that; then its timer does so. For whoever has just saved a run.';
 
 create or replace function pgorch._child_ended(
     p_bucket integer, p_parent pgorch.runs, p_step pgorch.steps, p_child pgorch.runs, p_now timestamptz) returns void
@@ -190,9 +193,7 @@ begin
     select c.* into v_started
     from pgorch._start_child(p_bucket, p_run, v_node, p_step.id, p_step.input -> 'input', p_now) c;
     perform pgorch._save_run(p_bucket, v_started.run, p_now);
-    if (v_started.child).finished_at is not null then
-        perform pgorch._tell_parent(p_bucket, v_started.child, p_now);
-    end if;
+    perform pgorch._tell_parent(p_bucket, v_started.child, p_now);
 end
 $$;
 

@@ -27,9 +27,7 @@ begin
     perform pgorch._save_run(v_bucket, v_run, v_now);
     perform pgorch._audit(v_bucket, v_actor, 'cancel', p_run_id, p_before => jsonb_build_object('status', v_before),
         p_after => jsonb_build_object('status', v_run.status, 'compensate', p_compensate), p_comment => p_reason);
-    if v_run.finished_at is not null and v_run.parent_run_id is not null then
-        perform pgorch._tell_parent(v_bucket, v_run, v_now);
-    end if;
+    perform pgorch._tell_parent(v_bucket, v_run, v_now);
     return v_run.status;
 end
 $$;

@@ -35,9 +35,7 @@ begin
     elsif v_step.kind = 'undo' then
         p_run := pgorch._undone(p_bucket, p_run, v_step, v_move, p_now);
         perform pgorch._save_run(p_bucket, p_run, p_now);
-        if p_run.finished_at is not null and p_run.parent_run_id is not null then
-            perform pgorch._tell_parent(p_bucket, p_run, p_now);
-        end if;
+        perform pgorch._tell_parent(p_bucket, p_run, p_now);
         return p_run;
     end if;
     return pgorch._proceed(p_bucket, p_run, array[v_move], p_now, p_nested);

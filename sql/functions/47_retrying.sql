@@ -60,9 +60,7 @@ begin
         perform pgorch._check_can_be_taken_up(v_bucket, v_run, v_path);
         v_run := pgorch._locked_run(v_path[1]);
         v_run := pgorch._revive(v_bucket, v_run, v_path, p_action, p_node, p_value, p_item, p_actor, v_now);
-        if v_run.finished_at is not null and v_run.parent_run_id is not null then
-            perform pgorch._tell_parent(v_bucket, v_run, v_now);
-        end if;
+        perform pgorch._tell_parent(v_bucket, v_run, v_now);
     end if;
     select r.* into v_run from pgorch.runs r where r.bucket = v_bucket and r.id = p_run_id;
     perform pgorch._audit(v_bucket, p_actor, p_action, p_run_id, p_before => jsonb_build_object('status', v_before),

@@ -71,7 +71,7 @@ begin
         cross join lateral (
             select h.seq from pgorch.history h
             where h.bucket = p_bucket and h.run_id = o.run_id and h.seq <= o.upto and h.node = p_node
-              and h.kind in ('step_completed', 'step_failed', 'step_expired', 'step_skipped', 'approval_decided')
+              and h.kind = any (pgorch._visit_ends())
             order by h.seq desc limit 1) h;
         if v_at is null and exists (
             select from pgorch.steps s where s.bucket = p_bucket and s.run_id = p_run.id and s.node = p_node) then
@@ -121,7 +121,7 @@ begin
         cross join lateral (
             select h.* from pgorch.history h
             where h.bucket = p_bucket and h.run_id = o.run_id and h.seq <= o.upto
-              and h.kind in ('step_completed', 'step_failed', 'step_expired', 'step_skipped', 'approval_decided', 'state_edited')) h
+              and (h.kind = any (pgorch._visit_ends()) or h.kind = 'state_edited')) h
         order by h.seq
     loop
         if v_entry.kind = 'state_edited' then

@@ -68,9 +68,7 @@ begin
         perform pgorch._proceed(p_bucket, v_run, v_moves, p_now);
     elsif v_run.id is not null then
         perform pgorch._save_run(p_bucket, v_run, p_now);
-        if v_run.finished_at is not null and v_run.parent_run_id is not null then
-            perform pgorch._tell_parent(p_bucket, v_run, p_now);
-        end if;
+        perform pgorch._tell_parent(p_bucket, v_run, p_now);
     end if;
     -- What a limit kept back can go to another worker now.
     if v_counted then
@@ -127,6 +125,7 @@ create or replace function pgorch._outcome(
     language plpgsql
     as $$
 begin
+    move := pgorch._move_of(p_step);
     if p_outcome = 'success' and p_output is not null then
         move.output := pgorch._checked_json(p_output, format('the result of %s', p_step.node), 1048576);
     elsif p_outcome = 'error' and jsonb_typeof(p_output) = 'object' and jsonb_typeof(p_output -> 'type') = 'string' then
@@ -138,11 +137,6 @@ begin
             'Outcomes are success with a JSON value, error with an object that has a type, and release.');
     end if;
     move.outcome := p_outcome;
-    move.node := p_step.node;
-    move.visit := p_step.visit;
-    move.counts := p_step.counts;
-    move.lineage := p_step.lineage;
-    move.born := p_step.born;
     move.input := p_step.input;
     move.attempt := p_step.attempt;
     move.started_at := p_step.started_at;

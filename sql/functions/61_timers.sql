@@ -50,9 +50,7 @@ begin
                 'message', format('the run has taken longer than the timeout of its graph, %s',
                     (select g.timeout from pgorch.graphs g where g.id = p_run.graph_id))), p_now);
             perform pgorch._save_run(p_bucket, p_run, p_now);
-            if p_run.finished_at is not null and p_run.parent_run_id is not null then
-                perform pgorch._tell_parent(p_bucket, p_run, p_now);
-            end if;
+            perform pgorch._tell_parent(p_bucket, p_run, p_now);
         end if;
         return;
     end if;

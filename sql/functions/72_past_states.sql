@@ -86,7 +86,7 @@ begin
           on n.id = h.node
          and n.graph_id = coalesce((select m.graph_id from unnest(v_moved, v_left) m(seq, graph_id) where m.seq > h.seq order by m.seq limit 1),
                                    p_run.graph_id)
-        where h.kind in ('step_completed', 'step_failed', 'step_expired', 'step_skipped', 'approval_decided', 'state_edited')
+        where (h.kind = any (pgorch._visit_ends()) or h.kind = 'state_edited')
         order by h.seq;
 end
 $$;

@@ -11,7 +11,7 @@ begin
                    pgorch._node_var(h.kind, h.output, h.error, h.attempt, count(*) over (partition by h.node)) as var
             from pgorch._lineage_history(p_bucket, p_run, p_seq) h
             where h.node = any (p_node_refs)
-              and h.kind in ('step_completed', 'step_failed', 'step_expired', 'step_skipped', 'approval_decided')
+              and h.kind = any (pgorch._visit_ends())
             order by h.node, h.seq desc) n);
 end
 $$;

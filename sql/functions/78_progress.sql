@@ -13,7 +13,7 @@ begin
             select h.node, count(*)::integer as visits,
                    (array_agg(h.kind order by h.seq desc))[1] as last
             from pgorch._lineage_history(v_bucket, v_run) h
-            where h.kind in ('step_completed', 'step_failed', 'step_expired', 'step_skipped', 'approval_decided')
+            where h.kind = any (pgorch._visit_ends())
             group by h.node),
         live as (
             select s.node, bool_or(s.status <> 'waiting') as works
