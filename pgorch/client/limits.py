@@ -1,17 +1,13 @@
 """The part of both clients that is about limits."""
 
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import timedelta
 
-from pgorch.database.queries import Queries, SyncQueries
+from pgorch.client.base import AsyncPart, Part
 from pgorch.database.rows import Limit
 
 
-class Limits:
+class Limits(Part):
     """What clients do with limits."""
-
-    def _queries(self) -> AbstractContextManager[SyncQueries]:
-        raise NotImplementedError
 
     def set_limit(
         self,
@@ -42,11 +38,8 @@ class Limits:
             queries.drop_limit(kind, name, actor=actor)
 
 
-class AsyncLimits:
+class AsyncLimits(AsyncPart):
     """Like `Limits`."""
-
-    def _queries(self) -> AbstractAsyncContextManager[Queries]:
-        raise NotImplementedError
 
     async def set_limit(
         self,

@@ -1,14 +1,13 @@
 """Schedules as clients see them, and the part of both clients that is about them."""
 
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from pgorch.client.base import AsyncPart, Part
 from pgorch.cron import coming_times
-from pgorch.database.queries import Queries, SyncQueries
 from pgorch.database.schedule_queries import WEEK
 
 
@@ -61,11 +60,8 @@ def _time(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 
-class Schedules:
+class Schedules(Part):
     """What clients do with schedules."""
-
-    def _queries(self) -> AbstractContextManager[SyncQueries]:
-        raise NotImplementedError
 
     def create_schedule(
         self,
@@ -149,11 +145,8 @@ class Schedules:
             queries.delete_schedule(name, actor=actor)
 
 
-class AsyncSchedules:
+class AsyncSchedules(AsyncPart):
     """Like `Schedules`."""
-
-    def _queries(self) -> AbstractAsyncContextManager[Queries]:
-        raise NotImplementedError
 
     async def create_schedule(
         self,

@@ -1,21 +1,17 @@
 """The part of both clients that steers runs."""
 
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any
 from uuid import UUID
 
+from pgorch.client.base import AsyncPart, Part
 from pgorch.client.run import id_of
-from pgorch.database.queries import Queries, SyncQueries
 from pgorch.database.rows import BulkRun
 from pgorch.database.steering_queries import NOTHING
 
 
-class Steering:
+class Steering(Part):
     """What clients do with runs that are there."""
-
-    def _queries(self) -> AbstractContextManager[SyncQueries]:
-        raise NotImplementedError
 
     def signal(
         self,
@@ -153,11 +149,8 @@ class Steering:
             return queries.bulk(action, filter, arguments, dry_run=dry_run, limit=limit, actor=actor)
 
 
-class AsyncSteering:
+class AsyncSteering(AsyncPart):
     """Like `Steering`."""
-
-    def _queries(self) -> AbstractAsyncContextManager[Queries]:
-        raise NotImplementedError
 
     async def signal(
         self,

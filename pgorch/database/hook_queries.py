@@ -1,57 +1,149 @@
-"""The calls by which workers deliver to hooks."""
+"""The SQL functions of hooks: a part of `Queries`, with the same rules."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
-from psycopg import AsyncConnection
-from psycopg.rows import class_row
+from psycopg.rows import BaseRowFactory, scalar_row
+
+from pgorch.database import statements
+from pgorch.database.asking import Asking, SyncAsking
+
+_ID: BaseRowFactory[UUID] = scalar_row
 
 
-class Delivery(NamedTuple):
-    """A message to be sent now. `body` is JSON text, which is what is signed."""
+class HookQueries(Asking):
+    """On an async connection."""
 
-    id: UUID
-    attempt: int
-    hook_id: UUID
-    url: str
-    allow_private: bool
-    secrets: list[str]
-    body: str
+    async def create_hook(
+        self,
+        name: str,
+        url: str,
+        kinds: Sequence[str],
+        secret: str,
+        *,
+        graph: str | None = None,
+        allow_private: bool = False,
+        actor: str | None = None,
+    ) -> UUID:
+        """Raises InvalidValue, WrongState."""
+        parameters = _new_hook(name, url, kinds, secret, graph, allow_private, actor)
+        return await self._one(_ID, statements.CREATE_HOOK, parameters)
 
-    def __repr__(self) -> str:
-        # It may be logged.
-        return f"Delivery({self.id}, attempt {self.attempt})"
+    async def update_hook(
+        self,
+        hook: str,
+        *,
+        url: str | None = None,
+        kinds: Sequence[str] | None = None,
+        actor: str | None = None,
+    ) -> UUID:
+        """Raises NotFound, InvalidValue."""
+        parameters = _changed_hook(hook, url, kinds, actor)
+        return await self._one(_ID, statements.UPDATE_HOOK, parameters)
+
+    async def rotate_hook_secret(
+        self, hook: str, *, secret: str | None = None, actor: str | None = None
+    ) -> UUID:
+        """Raises NotFound, InvalidValue."""
+        parameters = {"hook": hook, "secret": secret, "actor": actor}
+        return await self._one(_ID, statements.ROTATE_HOOK_SECRET, parameters)
+
+    async def pause_hook(self, hook: str, *, actor: str | None = None) -> UUID:
+        """Raises NotFound."""
+        return await self._one(_ID, statements.PAUSE_HOOK, {"hook": hook, "actor": actor})
+
+    async def resume_hook(self, hook: str, *, actor: str | None = None) -> UUID:
+        """Raises NotFound."""
+        return await self._one(_ID, statements.RESUME_HOOK, {"hook": hook, "actor": actor})
+
+    async def delete_hook(self, hook: str, *, actor: str | None = None) -> UUID:
+        """Raises NotFound."""
+        return await self._one(_ID, statements.DELETE_HOOK, {"hook": hook, "actor": actor})
+
+    async def test_hook(self, hook: str, *, actor: str | None = None) -> UUID:
+        """The id of the delivery. Raises NotFound, WrongState."""
+        return await self._one(_ID, statements.TEST_HOOK, {"hook": hook, "actor": actor})
 
 
-async def has_hooks(connection: AsyncConnection[Any]) -> bool:
-    row = await (await connection.execute("select exists (select from pgorch.hooks)")).fetchone()
-    return bool(row and row[0])
+class SyncHookQueries(SyncAsking):
+    """On a sync connection: the methods of `HookQueries`, one by one."""
+
+    def create_hook(
+        self,
+        name: str,
+        url: str,
+        kinds: Sequence[str],
+        secret: str,
+        *,
+        graph: str | None = None,
+        allow_private: bool = False,
+        actor: str | None = None,
+    ) -> UUID:
+        """Raises InvalidValue, WrongState."""
+        parameters = _new_hook(name, url, kinds, secret, graph, allow_private, actor)
+        return self._one(_ID, statements.CREATE_HOOK, parameters)
+
+    def update_hook(
+        self,
+        hook: str,
+        *,
+        url: str | None = None,
+        kinds: Sequence[str] | None = None,
+        actor: str | None = None,
+    ) -> UUID:
+        """Raises NotFound, InvalidValue."""
+        parameters = _changed_hook(hook, url, kinds, actor)
+        return self._one(_ID, statements.UPDATE_HOOK, parameters)
+
+    def rotate_hook_secret(self, hook: str, *, secret: str | None = None, actor: str | None = None) -> UUID:
+        """Raises NotFound, InvalidValue."""
+        parameters = {"hook": hook, "secret": secret, "actor": actor}
+        return self._one(_ID, statements.ROTATE_HOOK_SECRET, parameters)
+
+    def pause_hook(self, hook: str, *, actor: str | None = None) -> UUID:
+        """Raises NotFound."""
+        return self._one(_ID, statements.PAUSE_HOOK, {"hook": hook, "actor": actor})
+
+    def resume_hook(self, hook: str, *, actor: str | None = None) -> UUID:
+        """Raises NotFound."""
+        return self._one(_ID, statements.RESUME_HOOK, {"hook": hook, "actor": actor})
+
+    def delete_hook(self, hook: str, *, actor: str | None = None) -> UUID:
+        """Raises NotFound."""
+        return self._one(_ID, statements.DELETE_HOOK, {"hook": hook, "actor": actor})
+
+    def test_hook(self, hook: str, *, actor: str | None = None) -> UUID:
+        """The id of the delivery. Raises NotFound, WrongState."""
+        return self._one(_ID, statements.TEST_HOOK, {"hook": hook, "actor": actor})
 
 
-async def claim_deliveries(
-    connection: AsyncConnection[Any], bucket: int, limit: int, lease_seconds: float, busy: Sequence[UUID]
-) -> list[Delivery]:
-    """Up to `limit` of each hook that is not busy. Another worker takes them when the lease is over."""
-    async with connection.cursor(row_factory=class_row(Delivery)) as cursor:
-        await cursor.execute(
-            "select c.id, c.attempt, c.hook_id, c.url, c.allow_private, c.secrets, c.body"
-            " from pgorch.claim_deliveries(p_bucket => %s::int, p_limit => %s::int,"
-            " p_lease_seconds => %s::float8, p_busy => %s::uuid[]) c",
-            (bucket, limit, lease_seconds, list(busy)),
-        )
-        return await cursor.fetchall()
+def _new_hook(
+    name: str,
+    url: str,
+    kinds: Sequence[str],
+    secret: str,
+    graph: str | None,
+    allow_private: bool,
+    actor: str | None,
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "url": url,
+        "kinds": list(kinds),
+        "secret": secret,
+        "graph": graph,
+        "allow_private": allow_private,
+        "actor": actor,
+    }
 
 
-async def record_delivery(
-    connection: AsyncConnection[Any], delivery: Delivery, http_status: int | None, problem: str | None
-) -> None:
-    await connection.execute(
-        "select pgorch.record_delivery(p_bucket => %s::int, p_delivery_id => %s::uuid, p_attempt => %s::int,"
-        " p_http_status => %s::int, p_problem => %s::text)",
-        (delivery.id.bytes[15], delivery.id, delivery.attempt, http_status, problem),
-    )
-
-
-async def tend_deliveries(connection: AsyncConnection[Any], bucket: int) -> None:
-    await connection.execute("select pgorch.tend_deliveries(p_bucket => %s::int)", (bucket,))
+def _changed_hook(
+    hook: str, url: str | None, kinds: Sequence[str] | None, actor: str | None
+) -> dict[str, Any]:
+    return {
+        "hook": hook,
+        "url": url,
+        "kinds": None if kinds is None else list(kinds),
+        "actor": actor,
+    }

@@ -1,24 +1,17 @@
 """The SQL functions of limits: a part of `Queries`, with the same rules."""
 
-from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, LiteralString, TypeVar
+from typing import Any
 
-from psycopg.rows import BaseRowFactory, class_row, scalar_row
+from psycopg.rows import class_row, scalar_row
 
 from pgorch.database import statements
+from pgorch.database.asking import Asking, SyncAsking
 from pgorch.database.rows import Limit
 
-Row = TypeVar("Row")
 
-
-class LimitQueries:
+class LimitQueries(Asking):
     """On an async connection."""
-
-    async def _one(
-        self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Mapping[str, Any]
-    ) -> Row:
-        raise NotImplementedError
 
     async def set_limit(
         self,
@@ -40,11 +33,8 @@ class LimitQueries:
         await self._one(scalar_row, statements.DROP_LIMIT, {"kind": kind, "name": name, "actor": actor})
 
 
-class SyncLimitQueries:
+class SyncLimitQueries(SyncAsking):
     """On a sync connection: the methods of `LimitQueries`, one by one."""
-
-    def _one(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Mapping[str, Any]) -> Row:
-        raise NotImplementedError
 
     def set_limit(
         self,

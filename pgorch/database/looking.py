@@ -5,16 +5,13 @@ Lists of rows come as they are in the database: jsonb is what the connection's l
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, LiteralString, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from psycopg.rows import BaseRowFactory, class_row, scalar_row
 
 from pgorch.database import looking_statements as statements
-from pgorch.strict_json import MAX_INPUT_BYTES, dumps
-
-Row = TypeVar("Row")
-Parameters = Mapping[str, Any]
+from pgorch.database.asking import Asking, SyncAsking, json_text
 
 _KEEP: BaseRowFactory[timedelta | None] = scalar_row
 
@@ -77,7 +74,7 @@ class Relative(NamedTuple):
     finished_at: datetime | None
 
 
-class Looking:
+class Looking(Asking):
     """The async half."""
 
     async def state_at(self, run_id: UUID, seq: int) -> Any:
@@ -124,7 +121,7 @@ class Looking:
 
     async def set_labels(self, run_id: UUID, labels: Mapping[str, str], *, actor: str | None = None) -> Any:
         """The labels as they are now. Raises NotFound, InvalidValue."""
-        parameters = {"run_id": run_id, "labels": _json(labels, "The labels"), "actor": actor}
+        parameters = {"run_id": run_id, "labels": json_text(labels, "The labels"), "actor": actor}
         return await self._one(scalar_row, statements.SET_LABELS, parameters)
 
     async def retention(self) -> timedelta | None:
@@ -135,16 +132,8 @@ class Looking:
         """`keep` may be an interval as PostgreSQL writes it. Raises InvalidValue."""
         await self._one(scalar_row, statements.SET_RETENTION, {"keep": keep, "actor": actor})
 
-    async def _one(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters) -> Row:
-        raise NotImplementedError
 
-    async def _all(
-        self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters
-    ) -> list[Row]:
-        raise NotImplementedError
-
-
-class SyncLooking:
+class SyncLooking(SyncAsking):
     """The sync half: the methods of `Looking`, one by one."""
 
     def state_at(self, run_id: UUID, seq: int) -> Any:
@@ -191,7 +180,7 @@ class SyncLooking:
 
     def set_labels(self, run_id: UUID, labels: Mapping[str, str], *, actor: str | None = None) -> Any:
         """The labels as they are now. Raises NotFound, InvalidValue."""
-        parameters = {"run_id": run_id, "labels": _json(labels, "The labels"), "actor": actor}
+        parameters = {"run_id": run_id, "labels": json_text(labels, "The labels"), "actor": actor}
         return self._one(scalar_row, statements.SET_LABELS, parameters)
 
     def retention(self) -> timedelta | None:
@@ -202,16 +191,6 @@ class SyncLooking:
         """`keep` may be an interval as PostgreSQL writes it. Raises InvalidValue."""
         self._one(scalar_row, statements.SET_RETENTION, {"keep": keep, "actor": actor})
 
-    def _one(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters) -> Row:
-        raise NotImplementedError
-
-    def _all(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters) -> list[Row]:
-        raise NotImplementedError
-
-
-def _json(value: Any, what: str) -> str:
-    return dumps(value, what=what, limit=MAX_INPUT_BYTES)
-
 
 def _explained(
     graph: str, node: str, state: Mapping[str, Any], outcome: str, vars: Mapping[str, Any] | None
@@ -219,7 +198,7 @@ def _explained(
     return {
         "graph": graph,
         "node": node,
-        "state": _json(state, "The state"),
+        "state": json_text(state, "The state"),
         "outcome": outcome,
-        "vars": _json(vars or {}, "The variables"),
+        "vars": json_text(vars or {}, "The variables"),
     }

@@ -9,30 +9,28 @@ Raises, everywhere: DatabaseUnavailable, SchemaMismatch, NotAllowed; and what th
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, LiteralString, TypeVar
+from typing import Any, LiteralString
 from uuid import UUID
 
 from psycopg import AsyncConnection, Connection
 from psycopg.rows import BaseRowFactory, class_row, scalar_row
 
 from pgorch.database import statements
+from pgorch.database.asking import Parameters, Row, json_text
+from pgorch.database.hook_queries import HookQueries, SyncHookQueries
 from pgorch.database.limit_queries import LimitQueries, SyncLimitQueries
 from pgorch.database.looking import Looking, SyncLooking
 from pgorch.database.rows import ApiPrincipal, CreatedGraph, DeletedGraph, Event, WatchedRun
 from pgorch.database.schedule_queries import ScheduleQueries, SyncScheduleQueries
 from pgorch.database.steering_queries import SteeringQueries, SyncSteeringQueries
 from pgorch.database.translation import translated
-from pgorch.strict_json import MAX_INPUT_BYTES, dumps
-
-Row = TypeVar("Row")
-Parameters = Mapping[str, Any]
 
 _ID: BaseRowFactory[UUID] = scalar_row
 _IDS: BaseRowFactory[list[UUID]] = scalar_row
 _TEXT: BaseRowFactory[str] = scalar_row
 
 
-class Queries(Looking, SteeringQueries, ScheduleQueries, LimitQueries):
+class Queries(Looking, SteeringQueries, ScheduleQueries, LimitQueries, HookQueries):
     """The SQL functions on an async connection."""
 
     def __init__(self, connection: AsyncConnection[Any]) -> None:
@@ -58,7 +56,7 @@ class Queries(Looking, SteeringQueries, ScheduleQueries, LimitQueries):
         return await self._one(_ID, statements.FIND_GRAPH, {"graph": graph})
 
     async def register_tools(self, tools: Sequence[Mapping[str, Any]]) -> None:
-        await self._one(scalar_row, statements.REGISTER_TOOLS, {"tools": _json(list(tools), "The tools")})
+        await self._one(scalar_row, statements.REGISTER_TOOLS, {"tools": json_text(list(tools), "The tools")})
 
     async def start(
         self,
@@ -156,69 +154,6 @@ class Queries(Looking, SteeringQueries, ScheduleQueries, LimitQueries):
         rows = await self._all(class_row(ApiPrincipal), statements.API_PRINCIPAL, {"id": id, "hash": hash})
         return rows[0] if rows else None
 
-    async def create_hook(
-        self,
-        name: str,
-        url: str,
-        kinds: Sequence[str],
-        secret: str,
-        *,
-        graph: str | None = None,
-        allow_private: bool = False,
-        actor: str | None = None,
-    ) -> UUID:
-        """Raises InvalidValue, WrongState."""
-        parameters = {
-            "name": name,
-            "url": url,
-            "kinds": list(kinds),
-            "secret": secret,
-            "graph": graph,
-            "allow_private": allow_private,
-            "actor": actor,
-        }
-        return await self._one(_ID, statements.CREATE_HOOK, parameters)
-
-    async def update_hook(
-        self,
-        hook: str,
-        *,
-        url: str | None = None,
-        kinds: Sequence[str] | None = None,
-        actor: str | None = None,
-    ) -> UUID:
-        """Raises NotFound, InvalidValue."""
-        parameters = {
-            "hook": hook,
-            "url": url,
-            "kinds": None if kinds is None else list(kinds),
-            "actor": actor,
-        }
-        return await self._one(_ID, statements.UPDATE_HOOK, parameters)
-
-    async def rotate_hook_secret(
-        self, hook: str, *, secret: str | None = None, actor: str | None = None
-    ) -> UUID:
-        """Raises NotFound, InvalidValue."""
-        parameters = {"hook": hook, "secret": secret, "actor": actor}
-        return await self._one(_ID, statements.ROTATE_HOOK_SECRET, parameters)
-
-    async def pause_hook(self, hook: str, *, actor: str | None = None) -> UUID:
-        """Raises NotFound."""
-        return await self._one(_ID, statements.PAUSE_HOOK, {"hook": hook, "actor": actor})
-
-    async def resume_hook(self, hook: str, *, actor: str | None = None) -> UUID:
-        """Raises NotFound."""
-        return await self._one(_ID, statements.RESUME_HOOK, {"hook": hook, "actor": actor})
-
-    async def delete_hook(self, hook: str, *, actor: str | None = None) -> UUID:
-        """Raises NotFound."""
-        return await self._one(_ID, statements.DELETE_HOOK, {"hook": hook, "actor": actor})
-
-    async def test_hook(self, hook: str, *, actor: str | None = None) -> UUID:
-        """The id of the delivery. Raises NotFound, WrongState."""
-        return await self._one(_ID, statements.TEST_HOOK, {"hook": hook, "actor": actor})
-
     async def _one(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters) -> Row:
         (only,) = await self._all(row, statement, parameters)
         return only
@@ -232,7 +167,7 @@ class Queries(Looking, SteeringQueries, ScheduleQueries, LimitQueries):
                 return await cursor.fetchall()
 
 
-class SyncQueries(SyncLooking, SyncSteeringQueries, SyncScheduleQueries, SyncLimitQueries):
+class SyncQueries(SyncLooking, SyncSteeringQueries, SyncScheduleQueries, SyncLimitQueries, SyncHookQueries):
     """The SQL functions on a sync connection: the methods of `Queries`, one by one."""
 
     def __init__(self, connection: Connection[Any]) -> None:
@@ -258,7 +193,7 @@ class SyncQueries(SyncLooking, SyncSteeringQueries, SyncScheduleQueries, SyncLim
         return self._one(_ID, statements.FIND_GRAPH, {"graph": graph})
 
     def register_tools(self, tools: Sequence[Mapping[str, Any]]) -> None:
-        self._one(scalar_row, statements.REGISTER_TOOLS, {"tools": _json(list(tools), "The tools")})
+        self._one(scalar_row, statements.REGISTER_TOOLS, {"tools": json_text(list(tools), "The tools")})
 
     def start(
         self,
@@ -356,67 +291,6 @@ class SyncQueries(SyncLooking, SyncSteeringQueries, SyncScheduleQueries, SyncLim
         rows = self._all(class_row(ApiPrincipal), statements.API_PRINCIPAL, {"id": id, "hash": hash})
         return rows[0] if rows else None
 
-    def create_hook(
-        self,
-        name: str,
-        url: str,
-        kinds: Sequence[str],
-        secret: str,
-        *,
-        graph: str | None = None,
-        allow_private: bool = False,
-        actor: str | None = None,
-    ) -> UUID:
-        """Raises InvalidValue, WrongState."""
-        parameters = {
-            "name": name,
-            "url": url,
-            "kinds": list(kinds),
-            "secret": secret,
-            "graph": graph,
-            "allow_private": allow_private,
-            "actor": actor,
-        }
-        return self._one(_ID, statements.CREATE_HOOK, parameters)
-
-    def update_hook(
-        self,
-        hook: str,
-        *,
-        url: str | None = None,
-        kinds: Sequence[str] | None = None,
-        actor: str | None = None,
-    ) -> UUID:
-        """Raises NotFound, InvalidValue."""
-        parameters = {
-            "hook": hook,
-            "url": url,
-            "kinds": None if kinds is None else list(kinds),
-            "actor": actor,
-        }
-        return self._one(_ID, statements.UPDATE_HOOK, parameters)
-
-    def rotate_hook_secret(self, hook: str, *, secret: str | None = None, actor: str | None = None) -> UUID:
-        """Raises NotFound, InvalidValue."""
-        parameters = {"hook": hook, "secret": secret, "actor": actor}
-        return self._one(_ID, statements.ROTATE_HOOK_SECRET, parameters)
-
-    def pause_hook(self, hook: str, *, actor: str | None = None) -> UUID:
-        """Raises NotFound."""
-        return self._one(_ID, statements.PAUSE_HOOK, {"hook": hook, "actor": actor})
-
-    def resume_hook(self, hook: str, *, actor: str | None = None) -> UUID:
-        """Raises NotFound."""
-        return self._one(_ID, statements.RESUME_HOOK, {"hook": hook, "actor": actor})
-
-    def delete_hook(self, hook: str, *, actor: str | None = None) -> UUID:
-        """Raises NotFound."""
-        return self._one(_ID, statements.DELETE_HOOK, {"hook": hook, "actor": actor})
-
-    def test_hook(self, hook: str, *, actor: str | None = None) -> UUID:
-        """The id of the delivery. Raises NotFound, WrongState."""
-        return self._one(_ID, statements.TEST_HOOK, {"hook": hook, "actor": actor})
-
     def _one(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters) -> Row:
         (only,) = self._all(row, statement, parameters)
         return only
@@ -426,16 +300,12 @@ class SyncQueries(SyncLooking, SyncSteeringQueries, SyncScheduleQueries, SyncLim
             return cursor.execute(statement, parameters).fetchall()
 
 
-def _json(value: Any, what: str) -> str:
-    return dumps(value, what=what, limit=MAX_INPUT_BYTES)
-
-
 def _definition(definition: Any) -> str:
-    return _json(definition, "The graph")
+    return json_text(definition, "The graph")
 
 
 def _input(input: Mapping[str, Any] | None) -> str:
-    return _json({} if input is None else input, "The input")
+    return json_text({} if input is None else input, "The input")
 
 
 def _start(
@@ -445,7 +315,7 @@ def _start(
         "graph": graph,
         "priority": priority,
         "queue": queue,
-        "labels": None if labels is None else _json(labels, "The labels"),
+        "labels": None if labels is None else json_text(labels, "The labels"),
         "actor": actor,
     }
 
@@ -456,7 +326,7 @@ def _decision(
     return {
         "run_id": run_id,
         "decision": decision,
-        "data": None if data is None else _json(data, "The data of the decision"),
+        "data": None if data is None else json_text(data, "The data of the decision"),
         "comment": comment,
         "approval_id": approval_id,
     }

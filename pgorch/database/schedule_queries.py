@@ -2,28 +2,21 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Final, LiteralString, TypeVar
+from typing import Any, Final
 from uuid import UUID
 
 from psycopg.rows import BaseRowFactory, scalar_row
 
 from pgorch.database import statements
-from pgorch.strict_json import MAX_INPUT_BYTES, dumps
-
-Row = TypeVar("Row")
+from pgorch.database.asking import Asking, SyncAsking, json_text
 
 WEEK: Final = timedelta(days=7)
 _ID: BaseRowFactory[UUID] = scalar_row
 _FLAG: BaseRowFactory[bool] = scalar_row
 
 
-class ScheduleQueries:
+class ScheduleQueries(Asking):
     """On an async connection."""
-
-    async def _one(
-        self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Mapping[str, Any]
-    ) -> Row:
-        raise NotImplementedError
 
     async def create_schedule(
         self,
@@ -43,21 +36,21 @@ class ScheduleQueries:
         actor: str | None = None,
     ) -> bool:
         """True if it is new. Raises NotFound (the graph), InvalidValue."""
-        parameters = {
-            "name": name,
-            "graph": graph,
-            "cron": cron,
-            "time_zone": time_zone,
-            "input": dumps({} if input is None else input, what="The input", limit=MAX_INPUT_BYTES),
-            "queue": queue,
-            "priority": priority,
-            "labels": None if labels is None else dumps(labels, what="The labels", limit=MAX_INPUT_BYTES),
-            "overlap": overlap,
-            "catch_up": catch_up,
-            "catch_up_window": catch_up_window,
-            "paused": paused,
-            "actor": actor,
-        }
+        parameters = _schedule(
+            name,
+            graph,
+            cron,
+            time_zone,
+            input,
+            queue,
+            priority,
+            labels,
+            overlap,
+            catch_up,
+            catch_up_window,
+            paused,
+            actor,
+        )
         return await self._one(_FLAG, statements.CREATE_SCHEDULE, parameters)
 
     async def pause_schedule(self, name: str, *, actor: str | None = None) -> bool:
@@ -89,11 +82,8 @@ class ScheduleQueries:
         return await self._one(scalar_row, statements.SCHEDULE_DOCUMENT, {"name": name})
 
 
-class SyncScheduleQueries:
+class SyncScheduleQueries(SyncAsking):
     """On a sync connection: the methods of `ScheduleQueries`, one by one."""
-
-    def _one(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Mapping[str, Any]) -> Row:
-        raise NotImplementedError
 
     def create_schedule(
         self,
@@ -113,21 +103,21 @@ class SyncScheduleQueries:
         actor: str | None = None,
     ) -> bool:
         """True if it is new. Raises NotFound (the graph), InvalidValue."""
-        parameters = {
-            "name": name,
-            "graph": graph,
-            "cron": cron,
-            "time_zone": time_zone,
-            "input": dumps({} if input is None else input, what="The input", limit=MAX_INPUT_BYTES),
-            "queue": queue,
-            "priority": priority,
-            "labels": None if labels is None else dumps(labels, what="The labels", limit=MAX_INPUT_BYTES),
-            "overlap": overlap,
-            "catch_up": catch_up,
-            "catch_up_window": catch_up_window,
-            "paused": paused,
-            "actor": actor,
-        }
+        parameters = _schedule(
+            name,
+            graph,
+            cron,
+            time_zone,
+            input,
+            queue,
+            priority,
+            labels,
+            overlap,
+            catch_up,
+            catch_up_window,
+            paused,
+            actor,
+        )
         return self._one(_FLAG, statements.CREATE_SCHEDULE, parameters)
 
     def pause_schedule(self, name: str, *, actor: str | None = None) -> bool:
@@ -157,3 +147,35 @@ class SyncScheduleQueries:
     def schedule_document(self, name: str) -> Any:
         """Raises NotFound."""
         return self._one(scalar_row, statements.SCHEDULE_DOCUMENT, {"name": name})
+
+
+def _schedule(
+    name: str,
+    graph: str,
+    cron: str,
+    time_zone: str,
+    input: Mapping[str, Any] | None,
+    queue: str | None,
+    priority: int,
+    labels: Mapping[str, str] | None,
+    overlap: str,
+    catch_up: str,
+    catch_up_window: timedelta | str,
+    paused: bool | None,
+    actor: str | None,
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "graph": graph,
+        "cron": cron,
+        "time_zone": time_zone,
+        "input": json_text({} if input is None else input, "The input"),
+        "queue": queue,
+        "priority": priority,
+        "labels": None if labels is None else json_text(labels, "The labels"),
+        "overlap": overlap,
+        "catch_up": catch_up,
+        "catch_up_window": catch_up_window,
+        "paused": paused,
+        "actor": actor,
+    }

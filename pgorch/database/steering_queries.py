@@ -2,17 +2,14 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final, LiteralString, TypeVar
+from typing import Any, Final
 from uuid import UUID
 
 from psycopg.rows import BaseRowFactory, class_row, scalar_row
 
 from pgorch.database import steering_statements as statements
+from pgorch.database.asking import Asking, SyncAsking, json_text
 from pgorch.database.rows import BulkRun
-from pgorch.strict_json import MAX_INPUT_BYTES, dumps
-
-Row = TypeVar("Row")
-Parameters = Mapping[str, Any]
 
 # A payload or output that was not given: {}. None is the null of JSON.
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -21,16 +18,8 @@ _TEXT: BaseRowFactory[str] = scalar_row
 _TEXTS: BaseRowFactory[list[str]] = scalar_row
 
 
-class SteeringQueries:
+class SteeringQueries(Asking):
     """On an async connection."""
-
-    async def _one(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters) -> Row:
-        raise NotImplementedError
-
-    async def _all(
-        self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters
-    ) -> list[Row]:
-        raise NotImplementedError
 
     async def signal(
         self,
@@ -42,13 +31,7 @@ class SteeringQueries:
         actor: str | None = None,
     ) -> UUID:
         """The signal's id. Raises NotFound, WrongState, InvalidValue, IdempotencyConflict."""
-        parameters = {
-            "run_id": run_id,
-            "name": name,
-            "payload": _json(payload, "The payload"),
-            "idempotency_key": idempotency_key,
-            "actor": actor,
-        }
+        parameters = _signal(run_id, name, payload, idempotency_key, actor)
         return await self._one(_ID, statements.SIGNAL, parameters)
 
     async def cancel(
@@ -76,7 +59,7 @@ class SteeringQueries:
         actor: str | None = None,
     ) -> str:
         """The status after it. Raises NotFound, WrongState, InvalidValue."""
-        text = None if input is None else _json(input, "The input")
+        text = None if input is None else json_text(input, "The input")
         parameters = {"run_id": run_id, "node": node, "input": text, "item": item, "actor": actor}
         return await self._one(_TEXT, statements.RETRY, parameters)
 
@@ -90,7 +73,7 @@ class SteeringQueries:
         actor: str | None = None,
     ) -> str:
         """The status after it. Raises NotFound, WrongState, InvalidValue."""
-        text = _json(output, "The output")
+        text = _said(output, "The output")
         parameters = {"run_id": run_id, "node": node, "output": text, "item": item, "actor": actor}
         return await self._one(_TEXT, statements.SKIP, parameters)
 
@@ -105,14 +88,7 @@ class SteeringQueries:
         actor: str | None = None,
     ) -> UUID:
         """The new run's id. Raises NotFound, WrongState, InvalidValue."""
-        parameters = {
-            "run_id": run_id,
-            "seq": seq,
-            "node": node,
-            "state": _json({} if state is None else state, "The state"),
-            "labels": None if labels is None else _json(labels, "The labels"),
-            "actor": actor,
-        }
+        parameters = _fork(run_id, seq, node, state, labels, actor)
         return await self._one(_ID, statements.FORK, parameters)
 
     async def move(self, run_id: UUID, graph: str, *, actor: str | None = None) -> UUID:
@@ -134,25 +110,12 @@ class SteeringQueries:
         actor: str | None = None,
     ) -> list[BulkRun]:
         """Each run that the filter finds. Raises InvalidValue, NotFound (the graph)."""
-        parameters = {
-            "action": action,
-            "filter": _json(filter, "The filter"),
-            "arguments": _json({} if arguments is None else arguments, "The arguments"),
-            "dry_run": dry_run,
-            "limit": limit,
-            "actor": actor,
-        }
+        parameters = _bulk(action, filter, arguments, dry_run, limit, actor)
         return await self._all(class_row(BulkRun), statements.BULK, parameters)
 
 
-class SyncSteeringQueries:
+class SyncSteeringQueries(SyncAsking):
     """On a sync connection: the methods of `SteeringQueries`, one by one."""
-
-    def _one(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters) -> Row:
-        raise NotImplementedError
-
-    def _all(self, row: BaseRowFactory[Row], statement: LiteralString, parameters: Parameters) -> list[Row]:
-        raise NotImplementedError
 
     def signal(
         self,
@@ -164,13 +127,7 @@ class SyncSteeringQueries:
         actor: str | None = None,
     ) -> UUID:
         """The signal's id. Raises NotFound, WrongState, InvalidValue, IdempotencyConflict."""
-        parameters = {
-            "run_id": run_id,
-            "name": name,
-            "payload": _json(payload, "The payload"),
-            "idempotency_key": idempotency_key,
-            "actor": actor,
-        }
+        parameters = _signal(run_id, name, payload, idempotency_key, actor)
         return self._one(_ID, statements.SIGNAL, parameters)
 
     def cancel(
@@ -198,7 +155,7 @@ class SyncSteeringQueries:
         actor: str | None = None,
     ) -> str:
         """The status after it. Raises NotFound, WrongState, InvalidValue."""
-        text = None if input is None else _json(input, "The input")
+        text = None if input is None else json_text(input, "The input")
         parameters = {"run_id": run_id, "node": node, "input": text, "item": item, "actor": actor}
         return self._one(_TEXT, statements.RETRY, parameters)
 
@@ -212,7 +169,7 @@ class SyncSteeringQueries:
         actor: str | None = None,
     ) -> str:
         """The status after it. Raises NotFound, WrongState, InvalidValue."""
-        text = _json(output, "The output")
+        text = _said(output, "The output")
         parameters = {"run_id": run_id, "node": node, "output": text, "item": item, "actor": actor}
         return self._one(_TEXT, statements.SKIP, parameters)
 
@@ -227,14 +184,7 @@ class SyncSteeringQueries:
         actor: str | None = None,
     ) -> UUID:
         """The new run's id. Raises NotFound, WrongState, InvalidValue."""
-        parameters = {
-            "run_id": run_id,
-            "seq": seq,
-            "node": node,
-            "state": _json({} if state is None else state, "The state"),
-            "labels": None if labels is None else _json(labels, "The labels"),
-            "actor": actor,
-        }
+        parameters = _fork(run_id, seq, node, state, labels, actor)
         return self._one(_ID, statements.FORK, parameters)
 
     def move(self, run_id: UUID, graph: str, *, actor: str | None = None) -> UUID:
@@ -256,16 +206,57 @@ class SyncSteeringQueries:
         actor: str | None = None,
     ) -> list[BulkRun]:
         """Each run that the filter finds. Raises InvalidValue, NotFound (the graph)."""
-        parameters = {
-            "action": action,
-            "filter": _json(filter, "The filter"),
-            "arguments": _json({} if arguments is None else arguments, "The arguments"),
-            "dry_run": dry_run,
-            "limit": limit,
-            "actor": actor,
-        }
+        parameters = _bulk(action, filter, arguments, dry_run, limit, actor)
         return self._all(class_row(BulkRun), statements.BULK, parameters)
 
 
-def _json(value: Any, what: str) -> str:
-    return dumps({} if value is NOTHING else value, what=what, limit=MAX_INPUT_BYTES)
+def _signal(
+    run_id: UUID, name: str, payload: Any, idempotency_key: str | None, actor: str | None
+) -> dict[str, Any]:
+    return {
+        "run_id": run_id,
+        "name": name,
+        "payload": _said(payload, "The payload"),
+        "idempotency_key": idempotency_key,
+        "actor": actor,
+    }
+
+
+def _fork(
+    run_id: UUID,
+    seq: int | None,
+    node: str | None,
+    state: Mapping[str, Any] | None,
+    labels: Mapping[str, str] | None,
+    actor: str | None,
+) -> dict[str, Any]:
+    return {
+        "run_id": run_id,
+        "seq": seq,
+        "node": node,
+        "state": json_text({} if state is None else state, "The state"),
+        "labels": None if labels is None else json_text(labels, "The labels"),
+        "actor": actor,
+    }
+
+
+def _bulk(
+    action: str,
+    filter: Mapping[str, Any],
+    arguments: Mapping[str, Any] | None,
+    dry_run: bool,
+    limit: int,
+    actor: str | None,
+) -> dict[str, Any]:
+    return {
+        "action": action,
+        "filter": json_text(filter, "The filter"),
+        "arguments": json_text({} if arguments is None else arguments, "The arguments"),
+        "dry_run": dry_run,
+        "limit": limit,
+        "actor": actor,
+    }
+
+
+def _said(value: Any, what: str) -> str:
+    return json_text({} if value is NOTHING else value, what)

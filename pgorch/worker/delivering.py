@@ -11,7 +11,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 import pgorch
-from pgorch.database.hook_queries import (
+from pgorch.database.delivery_queries import (
     Delivery,
     claim_deliveries,
     has_hooks,

@@ -44,12 +44,8 @@ create or replace function pgorch.check_move(p_run_id uuid, p_graph text) return
     as $$
 declare
     v_bucket constant integer := pgorch.bucket_of(p_run_id);
-    v_run pgorch.runs;
+    v_run constant pgorch.runs := pgorch._seen_run(p_run_id);
 begin
-    select r.* into v_run from pgorch.runs r where r.bucket = v_bucket and r.id = p_run_id;
-    if v_run.id is null then
-        perform pgorch._raise('OR003', format('there is no run %s', coalesce(p_run_id::text, 'null')), 'See the view pgorch.run_list for those there are.');
-    end if;
     return pgorch._moving_problems(v_bucket, v_run, pgorch.find_graph(p_graph));
 end
 $$;

@@ -5,15 +5,9 @@ create or replace function pgorch.run_state(p_run_id uuid) returns jsonb
     set jit = off set enable_seqscan = off
     as $$
 declare
-    v_bucket constant integer := pgorch.bucket_of(p_run_id);
-    v_state jsonb;
+    v_run constant pgorch.runs := pgorch._seen_run(p_run_id);
 begin
-    select pgorch._state(r.input, r.snapshot, r.delta) into v_state
-    from pgorch.runs r where r.bucket = v_bucket and r.id = p_run_id;
-    if not found then
-        perform pgorch._raise('OR003', format('there is no run %s', coalesce(p_run_id::text, 'null')), 'See the view pgorch.run_list for those there are.');
-    end if;
-    return v_state;
+    return pgorch._state(v_run.input, v_run.snapshot, v_run.delta);
 end
 $$;
 comment on function pgorch.run_state is 'The state of a run.';
@@ -34,10 +28,9 @@ create or replace function pgorch.run_document(p_run_id uuid) returns jsonb
     as $$
 declare
     v_bucket constant integer := pgorch.bucket_of(p_run_id);
-    v_run pgorch.runs;
+    v_run constant pgorch.runs := pgorch._seen_run(p_run_id);
     v_document jsonb;
 begin
-    select r.* into v_run from pgorch.runs r where r.bucket = v_bucket and r.id = p_run_id;
     select jsonb_build_object(
         'run_id', r.id, 'graph_id', r.graph_id, 'graph', g.name, 'version', g.version, 'status', r.status,
         'state', pgorch._state(r.input, r.snapshot, r.delta), 'input', r.input, 'output', r.output, 'error', r.error,
@@ -58,9 +51,6 @@ begin
     into v_document
     from pgorch.runs r join pgorch.graphs g on g.id = r.graph_id
     where r.bucket = v_bucket and r.id = p_run_id;
-    if not found then
-        perform pgorch._raise('OR003', format('there is no run %s', coalesce(p_run_id::text, 'null')), 'See the view pgorch.run_list for those there are.');
-    end if;
     return v_document;
 end
 $$;
@@ -103,7 +93,7 @@ begin
       and coalesce(r.watched_until, '-infinity') < v_now + make_interval(secs => p_seconds / 2.0);
     return query select r.status, r.seq from pgorch.runs r where r.bucket = v_bucket and r.id = p_run_id;
     if not found then
-        perform pgorch._raise('OR003', format('there is no run %s', coalesce(p_run_id::text, 'null')), 'See the view pgorch.run_list for those there are.');
+        perform pgorch._no_run(p_run_id);
     end if;
 end
 $$;

@@ -1,21 +1,5 @@
 -- The state of a run at any entry of its history, put together anew from the history.
 
-create or replace function pgorch._seen_run(p_run_id uuid) returns pgorch.runs
-    language plpgsql stable
-    as $$
-declare
-    v_bucket constant integer := pgorch.bucket_of(p_run_id);
-    v_run pgorch.runs;
-begin
-    select r.* into v_run from pgorch.runs r where r.bucket = v_bucket and r.id = p_run_id;
-    if v_run.id is null then
-        perform pgorch._raise('OR003', format('there is no run %s', coalesce(p_run_id::text, 'null')), 'See the view pgorch.run_list for those there are.');
-    end if;
-    return v_run;
-end
-$$;
-comment on function pgorch._seen_run(uuid) is 'A run, looked at without a lock.';
-
 create or replace function pgorch._lineage_history(p_bucket integer, p_run pgorch.runs, p_upto integer default 2147483647)
     returns setof pgorch.history
     language plpgsql stable

@@ -10,8 +10,8 @@ from starlette.applications import Starlette
 from pgorch.api.app import create_app
 from tests.api.driving import assert_problem, client_of, make_key
 from tests.people.conftest import People
-from tests.people.test_wire_transfer import WIRE_TRANSFER
 from tests.support.engine import Engine, definition
+from tests.support.examples import WIRE_TRANSFER
 
 NOWHERE = "01a20a30-7fc9-7a00-a57c-bbf704f52800"
 PLAIN = definition([{"id": "ok", "type": "approval", "title": "Go on?"}])
