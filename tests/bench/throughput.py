@@ -138,9 +138,7 @@ def pinned(arena: Arena) -> list[Figure]:
 def large_state(arena: Arena) -> list[Figure]:
     """A state of 1 MB that does not compress, and outputs of a hundred bytes."""
     with arena.database() as (dsn, db):
-        blob = db.value(
-            "select string_agg(md5(i::text || random()::text), '') as blob from generate_series(1, 32768) i"
-        )
+        blob = incompressible(db)
         with workers(db, dsn, 2) as pids:
             graph = create(db, chain(STEPS))
             wait_until_ended(db, start_many(db, graph, 4, {"blob": blob}))
@@ -150,6 +148,15 @@ def large_state(arena: Arena) -> list[Figure]:
         Figure("WAL bytes per step", load["wal_bytes_per_step"], "<= 50000"),
         Figure("steps/s", load["steps_per_second"]),
     ]
+
+
+def incompressible(db: Session) -> str:
+    """A megabyte of text that does not get shorter when it is stored."""
+    return str(
+        db.value(
+            "select string_agg(md5(i::text || random()::text), '') as blob from generate_series(1, 32768) i"
+        )
+    )
 
 
 def fan_out(arena: Arena) -> list[Figure]:
