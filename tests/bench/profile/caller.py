@@ -49,7 +49,7 @@ class Caller:
         )
 
     def go(self, size: int, *, at_most: float = 10.0) -> Calls:
-        """Takes all that were started to their end, in groups of `size`, or until so many seconds are over."""
+        """Takes all that were started to their end, in groups of `size`, or until so many seconds are over"""
         steps = calls = 0
         began = time.perf_counter()
         taken = self._advance([], size, look=True)

@@ -49,7 +49,8 @@ def sampled(pid: int) -> Iterator[Samples]:
     samples = Samples()
     with tempfile.TemporaryDirectory(prefix="pgorch-spy-") as directory:
         raw = Path(directory) / "stacks"
-        command = [str(program), "record", "-p", str(pid), "-r", str(_HERTZ), "-f", "raw", "-o", str(raw), "-d", "600"]
+        options = ["-p", str(pid), "-r", str(_HERTZ), "-f", "raw", "-o", str(raw), "-d", "600"]
+        command = [str(program), "record", *options]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(1)
         try:
