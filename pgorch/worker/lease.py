@@ -173,7 +173,7 @@ class Lease:
             self._beat()
         except psycopg.errors.LockNotAvailable as problem:
             # A long call of advance() holds the lease's row. With another session the marker would be free
-            # for a moment, and we would be declared dead, though we live; the lease itself has some seconds left.
+            # for a moment, and we would be declared dead. The lease itself has some seconds left.
             log.info("the heartbeat is tried again: %s", str(problem).strip())
             self._asked = None
 
