@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
@@ -29,7 +30,7 @@ class Calls:
 class Caller:
     """Takes runs of a graph through, so many at a time."""
 
-    def __init__(self, db: Session, graph: dict[str, Any]) -> None:
+    def __init__(self, db: Session, graph: dict[str, Any], queues: Sequence[str] = ("default",)) -> None:
         self._db = db
         self._worker = uuid.uuid4()
         tools = sorted({node["function"] for node in graph["nodes"]})
@@ -38,8 +39,8 @@ class Caller:
         created = db.row("select graph_id::text from pgorch.create_graph(%s)", [Jsonb(graph)])
         self._graph: str = created["graph_id"]
         db.connection.execute(
-            "select pgorch.enlist_worker(0, %s, 'profile', '{default}', %s, 1000, 10000)",
-            [self._worker, tools],
+            "select pgorch.enlist_worker(0, %s, 'profile', %s, %s, 1000, 10000)",
+            [self._worker, list(queues), tools],
         )
 
     def start(self, runs: int, state: dict[str, Any] | None = None) -> None:
@@ -48,17 +49,20 @@ class Caller:
             [self._graph, Jsonb(state or {}), runs],
         )
 
+    def claim(self, want: int) -> list[Any]:
+        return self._advance([], want, look=True)
+
     def go(self, size: int, *, at_most: float = 10.0) -> Calls:
         """Takes all that were started to their end, in groups of `size`, or until so many seconds are over"""
         steps = calls = 0
         began = time.perf_counter()
-        taken = self._advance([], size, look=True)
+        taken = self.claim(size)
         while taken:
             while taken and time.perf_counter() - began < at_most:
                 steps += len(taken)
                 taken = self._advance(taken, len(taken), look=False)
                 calls += 1
-            taken = [] if taken else self._advance([], size, look=True)
+            taken = [] if taken else self.claim(size)
         return Calls(steps, calls, time.perf_counter() - began)
 
     def _advance(self, steps: list[Any], want: int, *, look: bool) -> list[Any]:
