@@ -17,6 +17,7 @@ from tests.bench.arena import Arena, Figure, arena
 from tests.bench.flat import flat
 from tests.bench.latency import idle, idle_runs, resume, starts
 from tests.bench.peers.ratio import absurd
+from tests.bench.row_waits import row_triggers
 from tests.bench.throughput import (
     chains,
     fan_out,
@@ -43,6 +44,7 @@ WORKLOADS: dict[str, Callable[[Arena], list[Figure]]] = {
     "fan_out": fan_out,
     "maps": maps,
     "many_workers": many_workers,
+    "row_triggers": row_triggers,
 }
 
 
