@@ -77,7 +77,7 @@ def _graphs(arena: Arena, dsn: str, db: Session) -> Iterator[Caller]:
     caller = Caller(db, chain(STEPS))
     for first in range(0, arena.scaled(10_000), 500):
         db.rows(
-            "select count(c.*) as made from generate_series(%s, %s) n"
+            "select count(c.*) as made from generate_series(%s::int, %s::int) n"
             " cross join lateral pgorch.create_graph(jsonb_set(%s, '{name}', to_jsonb('other_' || n))) c",
             [first + 1, min(first + 500, arena.scaled(10_000)), Jsonb(chain(STEPS))],
         )
