@@ -36,6 +36,8 @@ create or replace function pgorch._begin_undoing(
 begin
     p_run := pgorch._drop_steps(p_bucket, p_run, null, p_now, p_actor, true);
     delete from pgorch.timers t where t.bucket = p_bucket and t.run_id = p_run.id;
+    p_run.error := null;
+    p_run.stopped := null;
     p_run.ending := jsonb_build_object('status', p_status, 'error', p_error, 'actor', p_actor);
     p_run := pgorch._append(p_bucket, p_run, 'compensation_started', p_now, p_actor => p_actor, p_error => p_error);
     return pgorch._undo_next(p_bucket, p_run, p_now);
