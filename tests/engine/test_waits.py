@@ -169,3 +169,34 @@ def test_the_timer_of_a_run_goes_with_it(engine: Engine) -> None:
     engine.start(definition("a b", ["a>b"], timeout="1 day"))
     engine.run()
     assert engine.rows("select * from pgorch.timers") == []
+
+
+def test_a_signal_goes_to_the_oldest_wait_that_is_not_overdue(engine: Engine) -> None:
+    waits = [
+        {"id": n, "type": "wait", "signal": "go", **more}
+        for n, more in {"a": {"deadline": "1 hour"}, "b": {"deadline": "1 hour"}, "c": {}}.items()
+    ]
+    edges = ["s>a", "s>b", "s>c", ("a>x", {"on": "expired"}), ("b>x", {"on": "expired"}), "c>y"]
+    run_id = engine.start(definition([{"id": "s", "type": "pass"}, *waits, "x", "y"], edges))
+    engine.jump("2 hours")
+    signal(engine, run_id, "go", {"n": 1})
+    engine.run()
+    assert (engine.status(run_id), engine.state(run_id)) == ("completed", {"n": 1})
+    assert sorted(engine.order(run_id).split()) == ["a", "b", "c", "s", "x", "y"]
+
+
+def test_a_signal_that_came_too_late_for_a_wait_is_taken_once_by_the_one_that_follows(engine: Engine) -> None:
+    nodes = [
+        {"id": "a", "type": "wait", "signal": "go", "deadline": "1 hour"},
+        {"id": "b", "type": "wait", "signal": "go"},
+        {"id": "other", "type": "wait", "signal": "go", "into": "other"},
+    ]
+    start = {"id": "s", "type": "pass"}
+    run_id = engine.start(definition([start, *nodes], ["s>a", "s>other", ("a>b", {"on": "expired"})]))
+    engine.jump("2 hours")
+    signal(engine, run_id, "go")
+    assert [step["node"] for step in engine.live(run_id)] == ["other"]
+    signal(engine, run_id, "go", 2)
+    assert (engine.status(run_id), engine.state(run_id)) == ("completed", {"other": 2})
+    taken = engine.rows("select taken_by from pgorch.signals where taken_at is not null")
+    assert len({row["taken_by"] for row in taken}) == 2
