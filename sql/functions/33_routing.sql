@@ -226,6 +226,8 @@ declare
     v_problem jsonb;
     v_roots text[];
     v_vars jsonb := '{}';
+    -- By a worker, and well, even if it fails now: because of its edges, or of what it would write.
+    v_performed constant boolean := p_move.attempt is not null and p_move.output is not null;
 begin
     run := p_run;
     follows := '{}';
@@ -287,7 +289,8 @@ begin
             p_started_at => p_move.started_at, p_worker_id => p_move.worker_id, p_actor => p_move.actor, p_visit => p_move.visit,
             p_output => p_move.output, p_error => p_move.error,
             -- What a compensation will be given: the arguments, or the state that stood for them.
-            p_input => case when v_node.compensate is not null and p_move.kind = 'step_completed'
+            p_input => case when v_node.compensate is not null
+                                 and (p_move.kind = 'step_completed' or (p_move.kind = 'step_failed' and v_performed))
                             then coalesce(p_move.input, pgorch._state(run.input, run.snapshot, run.delta)) end);
     else
         run.seq := run.seq + 1;

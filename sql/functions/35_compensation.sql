@@ -19,7 +19,9 @@ begin
     return (
         select h.seq
         from pgorch.history h
-        where h.bucket = p_bucket and h.run_id = p_run.id and h.kind = 'step_completed'
+        where h.bucket = p_bucket and h.run_id = p_run.id
+          -- One whose tool succeeded can fail all the same, by its edges or its write: its input was kept.
+          and (h.kind = 'step_completed' or (h.kind = 'step_failed' and h.input is not null))
           and h.node in (select n.id from pgorch.nodes n where n.graph_id = p_run.graph_id and n.compensate is not null)
           and not exists (
             select from pgorch.history u

@@ -309,3 +309,32 @@ def test_a_fork_of_an_undone_run_does_not_undo_what_it_shares(engine: Engine) ->
     assert engine.status(again) == "failed"
     with pytest.raises(psycopg.Error, match="began to undo"):
         fork(engine, run_id, seq=5)
+
+
+def test_what_was_performed_is_undone_even_if_it_failed_by_its_edges(engine: Engine) -> None:
+    pay = {"id": "pay", "compensate": "refund", "input": {"order": 7}}
+    run_id = engine.start(definition([pay, "z"], [("pay>z", {"condition": "$.amount > 5"})]))
+    tools = Tools(engine, {"pay": {"amount": "50"}})
+    assert tools.run() == "pay undo pay"
+    assert engine.error(run_id)["type"] == "ConditionUnknown"
+    assert tools.last("pay").input == {
+        "order": 7, "amount": "50", "input": {"order": 7}, "output": {"amount": "50"}}  # fmt: skip
+
+
+def test_what_was_performed_is_undone_even_if_it_was_the_second_to_write_a_key(engine: Engine) -> None:
+    nodes: list[Any] = ["s", *(n | {"into": "x"} for n in undoable("a", "b"))]
+    run_id = engine.start(definition(nodes, ["s>a", "s>b"]))
+    Tools(engine).run()
+    assert engine.error(run_id)["type"] == "StateConflict"
+    assert sorted(undone(engine, run_id)) == ["step_undone a", "step_undone b"]
+
+
+@pytest.mark.parametrize("way", ["broken", "skipped"])
+def test_what_was_not_performed_is_not_undone(engine: Engine, way: str) -> None:
+    edges: list[Any] = [("a>b", {"condition": "$.x > 1"}), ("a>c", {"on": "error"})]
+    run_id = engine.start(definition([*undoable("a"), "b", "c"], edges), {"x": "text"})
+    if way == "skipped":
+        skip(engine, run_id)
+    tools = failing(engine, "a", "c")
+    assert tools.run() == ("c" if way == "skipped" else "a c")
+    assert engine.status(run_id) == "failed"

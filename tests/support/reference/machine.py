@@ -355,6 +355,7 @@ class Reference:
             named = node.get("form", {}).get("properties", {})
             outcome, output = "success", {k: v for k, v in (value or {}).items() if k in named}
         edges: list[Edge] | None = None
+        performed = outcome == "success" and visit.kind == "task"
         if outcome != "error":
             kept = self.writing.mark(), self.done[:], dict(self.nodes)
             try:
@@ -366,6 +367,9 @@ class Reference:
                 mark, self.done, self.nodes = kept
                 self.writing.reset(mark)
                 outcome, value = "error", {"type": _TYPES[type(problem)]}
+        # Whatever becomes of its edges and of what it writes: the tool has done it.
+        if performed and "compensate" in node:
+            self._can_be_undone.append(Undo(visit.place[0], visit.input, output))
         if outcome == "error":
             self._note(visit, outcome, None, value)
             try:
@@ -373,8 +377,6 @@ class Reference:
             except Unknown:
                 self._fail(visit, {"type": "ConditionUnknown"})
                 return
-        if outcome == "success" and "compensate" in node:
-            self._can_be_undone.append(Undo(visit.place[0], visit.input, output))
         self._go_on(visit, edges, outcome, value)
 
     def _go_on(self, visit: Visit, edges: list[Edge] | None, outcome: str, value: Any) -> None:
