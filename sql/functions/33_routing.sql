@@ -40,7 +40,7 @@ declare
 begin
     loop
         if v_at > cardinality(v_moves) then
-            exit when v_run.error is not null or not p_graph.has_forks or v_run.live = 0;
+            exit when v_run.error is not null or not p_graph.has_forks or v_run.live = 0 or (p_replay and cardinality(p_moves) > 0);
             select j.* into v_next from pgorch._next_join(p_bucket, v_run, p_now, p_replay) j;
             v_run := v_next.run;
             v_move := v_next.move;
@@ -78,7 +78,7 @@ begin
 end
 $$;
 comment on function pgorch._follow is
-    'Works through moves and what follows from them. From a failure on (error is set) what has ended is still taken, and nothing begins any more. In a replay, outcomes that the history has are taken again without their effects: nothing is appended, and whatever is entered only waits.';
+    'Works through moves and what follows from them. From a failure on (error is set) what has ended is still taken, and nothing begins any more. In a replay, outcomes that the history has are taken again without their effects: nothing is appended, and whatever is entered only waits; joins are looked at by a call without moves.';
 
 create or replace function pgorch._settled(
     p_bucket integer, p_run pgorch.runs, p_graph pgorch.graphs, p_now timestamptz) returns pgorch.runs
