@@ -60,7 +60,8 @@ begin
         p_run := pgorch._append(p_bucket, p_run, 'step_cancelled', p_now, p_node => v_step.node, p_attempt => nullif(v_step.attempt, 0),
             p_started_at => v_step.started_at, p_worker_id => v_step.worker_id, p_visit => v_step.visit);
     end loop;
-    return pgorch._drop_steps(p_bucket, p_run, p_ids, p_now);
+    -- A child run is not the parent's to undo later, so what it has done is undone now.
+    return pgorch._drop_steps(p_bucket, p_run, p_ids, p_now, p_compensate => not p_replay);
 end
 $$;
 comment on function pgorch._cancel_steps is 'Takes steps away that a join no longer waits for, and says so in the history.';

@@ -338,3 +338,38 @@ def test_what_was_not_performed_is_not_undone(engine: Engine, way: str) -> None:
     tools = failing(engine, "a", "c")
     assert tools.run() == ("c" if way == "skipped" else "a c")
     assert engine.status(run_id) == "failed"
+
+
+def race(engine: Engine) -> UUID:
+    """A child that has done x, beside z; whoever comes first to j cancels the other."""
+    below = definition([*undoable("x"), "y"], ["x>y"])
+    engine.graph(below)
+    child = {"id": "g", "type": "graph", "graph": below["name"]}
+    nodes = ["s", child, "z", {"id": "j", "join": "any", "cancel_rest": True}]
+    run_id = engine.start(definition(nodes, ["s>g", "s>z", "g>j", "z>j"]))
+    engine.worker.succeed(engine.worker.claim_one("s"))
+    engine.worker.succeed(engine.worker.claim_one("x"))
+    return run_id
+
+
+@pytest.mark.parametrize("failed", [False, True], ids=["under way", "being undone"])
+def test_a_child_that_a_join_no_longer_waits_for_is_undone(engine: Engine, failed: bool) -> None:
+    run_id = race(engine)
+    (child,) = children(engine, run_id)
+    z = engine.worker.claim_one("z")
+    if failed:
+        engine.worker.fail(engine.worker.claim_one("y"), retryable=False)
+    engine.worker.succeed(z)
+    assert sorted(Tools(engine).run().split()) == ["j", "undo", "x"]
+    assert (engine.status(run_id), engine.status(child)) == ("completed", "failed" if failed else "cancelled")
+    assert undone(engine, child) == ["step_undone x"]
+
+
+def test_a_child_that_is_being_undone_goes_on_when_its_parent_is_cancelled(engine: Engine) -> None:
+    run_id = race(engine)
+    (child,) = children(engine, run_id)
+    engine.worker.fail(engine.worker.claim_one("y"), retryable=False)
+    engine.cancel(run_id)
+    assert (engine.status(run_id), engine.status(child)) == ("cancelled", "running")
+    assert Tools(engine).run() == "undo x"
+    assert engine.status(child) == "failed"

@@ -242,7 +242,8 @@ class Reference:
             for visit in [v for v in self._visits if self._leads(v.place, place)]:
                 self._visits.remove(visit)
                 if visit.child:
-                    visit.child.cancel()
+                    visit.child.cancel(compensate=True)
+                    self._left.append(visit)
             self._arrived = {p: a for p, a in self._arrived.items() if not self._leads(p, place)}
         self._entered.add(place)
         self._numbers += 1
