@@ -135,8 +135,8 @@ begin
         return;
     end if;
 
-    -- What an operator gave (retry with another input) goes before the template.
-    if p_move.input is not null then
+    -- What an operator gave (retry with another input) goes before the template. Of an approval it is what is shown.
+    if p_move.input is not null and v_node.type <> 'approval' then
         v_value := p_move.input;
     else
         select r.value, r.problem into v_value, v_problem
@@ -144,8 +144,12 @@ begin
             when 'wait' then coalesce(v_node.wait_for, v_node.wait_until, v_node.wait_signal, v_node.wait_row -> 'key')
             else v_node.input end) r;
     end if;
-    if v_problem is null and v_node.show is not null then
-        select r.value, r.problem into v_show, v_problem from pgorch._rendered(p_bucket, run, p_graph, v_node.show) r;
+    if v_problem is null and v_node.type = 'approval' then
+        v_show := p_move.input;
+        if v_show is null then
+            select r.value, r.problem into v_show, v_problem
+            from pgorch._rendered(p_bucket, run, p_graph, coalesce(v_node.show, v_node.input)) r;
+        end if;
     end if;
     if v_problem is null and v_node.concurrency_key is not null then
         select l.limiter, l.problem into v_limiter, v_problem from pgorch._limiter(p_bucket, run, p_graph, v_node) l;
