@@ -31,7 +31,7 @@ begin
     values (v_bucket, v_run.id, v_source.graph_id, v_actor, v_now, v_source.priority, v_source.queue, v_source.input, 'running', 1,
             coalesce(p_labels, v_source.labels), v_source.id, v_at);
     if v_graph.timeout is not null then
-        insert into pgorch.timers (bucket, run_id, due_at, kind) values (v_bucket, v_run.id, v_now + v_graph.timeout, 'run_timeout');
+        insert into pgorch.timers (bucket, run_id, due_at, kind) values (v_bucket, v_run.id, pgorch._after(v_now, v_graph.timeout), 'run_timeout');
     end if;
     select r.* into v_run from pgorch.runs r where r.bucket = v_bucket and r.id = v_run.id;
     v_run.live := 0;

@@ -200,3 +200,32 @@ def test_a_signal_that_came_too_late_for_a_wait_is_taken_once_by_the_one_that_fo
     assert (engine.status(run_id), engine.state(run_id)) == ("completed", {"other": 2})
     taken = engine.rows("select taken_by from pgorch.signals where taken_at is not null")
     assert len({row["taken_by"] for row in taken}) == 2
+
+
+@pytest.mark.parametrize("when", ["2030-01-01T09:00:00", "now", "tomorrow", "2030-01-01", "infinity", 5])
+def test_a_time_without_its_zone_fails_the_step(engine: Engine, when: Any) -> None:
+    run_id = engine.start(waiting(until="${$.when}"), {"when": when})
+    engine.run()
+    assert engine.error(run_id)["type"] == "BadWait"
+    assert "zone" in engine.error(run_id)["hint"]
+
+
+def test_a_day_has_24_hours_whatever_the_zone_of_the_session(engine: Engine) -> None:
+    """In Berlin the clocks go forward on 2030-03-31."""
+    engine.connection.execute("set timezone = 'Europe/Berlin'")
+    engine.connection.execute(
+        "update pgorch._clock set offset_by = timestamptz '2030-03-30 12:00:00Z' - clock_timestamp()"
+    )
+    nodes = [
+        {"id": "w", "type": "wait", "for": "1 day"},
+        {"id": "v", "type": "wait", "signal": "s", "deadline": "1 day"},
+        {"id": "q", "type": "approval", "deadline": "1 day"},
+    ]
+    graph = definition([{"id": "s", "type": "pass"}, *nodes], ["s>w", "s>v", "s>q"], timeout="1 day")
+    run_id = engine.start(graph)
+    rows = engine.rows(
+        "select t.kind, extract(epoch from t.due_at - r.created_at)::int as s from pgorch.timers t"
+        " join pgorch.runs r on r.id = t.run_id where r.id = %s order by 1", run_id)  # fmt: skip
+    assert [(row["kind"], row["s"]) for row in rows] == [
+        (kind, 86400) for kind in ("deadline", "deadline", "run_timeout", "wait")
+    ]
