@@ -53,6 +53,12 @@ begin
 end
 $$;
 
+create or replace function pgorch._decision_var(p_data jsonb, p_said jsonb) returns jsonb
+    language sql immutable parallel safe
+    as $$ select (coalesce(p_data, '{}') - '{decision,by,comment,approved_by}'::text[]) || p_said $$;
+comment on function pgorch._decision_var is
+    'The variable $decision: the fields of the data, and what pgorch says of the decision itself. Those names are its own, also where it says nothing.';
+
 create or replace function pgorch.decide(
     p_run_id uuid default null, p_decision text default null, p_data jsonb default null, p_comment text default null,
     p_approval_id uuid default null, p_actor text default null, p_roles text[] default null) returns uuid
@@ -102,8 +108,7 @@ begin
         case p_decision when 'approved' then 'success' else 'rejected' end, 'approval_decided', v_actor,
         v_said || jsonb_build_object('approval_id', v_approval.id, 'at', v_now)
             || case when v_data is null then '{}' else jsonb_build_object('data', v_data) end,
-        -- Conditions read the fields of the data as $decision.<field>; what pgorch says of the decision itself goes before.
-        coalesce(v_data, '{}') || v_said, v_now);
+        pgorch._decision_var(v_data, v_said), v_now);
     return v_approval.id;
 end
 $$;

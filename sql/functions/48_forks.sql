@@ -183,7 +183,7 @@ begin
     v_move.attempt := p_entry.attempt;
     v_move.started_at := p_entry.started_at;
     if p_entry.kind = 'approval_decided' then
-        v_move.decision := coalesce(p_entry.output -> 'data', '{}') || (p_entry.output - '{data,approval_id,at}'::text[]);
+        v_move.decision := pgorch._decision_var(p_entry.output -> 'data', p_entry.output - '{data,approval_id,at}'::text[]);
     end if;
     return v_move;
 end
