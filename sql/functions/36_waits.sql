@@ -72,13 +72,17 @@ create or replace function pgorch._due_time(p_node pgorch.nodes, p_value jsonb, 
 declare
     v_interval interval;
 begin
-    if jsonb_typeof(p_value) not in ('string', 'number') or p_value = '""' then
+    if jsonb_typeof(p_value) not in ('string', 'number') or p_value = '""'
+       or (p_node.wait_signal is not null and length(p_value #>> '{}') > 200) then
         problem := jsonb_build_object('type', 'BadWait', 'retryable', false,
             'message', format('%s cannot wait for %s', p_node.id, left(p_value::text, 100)),
-            'hint', 'A wait is for an interval, until a time, for the name of a signal, or for the key of a row.');
+            'hint', 'A wait is for an interval, until a time, for the name of a signal (at most 200 characters), or for the key of a row.');
         return;
     end if;
     if p_node.wait_for is not null then
+        if jsonb_typeof(p_value) = 'string' and pgorch._lacks_unit(p_value #>> '{}') then
+            raise invalid_datetime_format using message = 'it has no unit';
+        end if;
         v_interval := case when jsonb_typeof(p_value) = 'number' then make_interval(secs => (p_value #>> '{}')::double precision)
                            else (p_value #>> '{}')::interval end;
         due := pgorch._after(p_now, v_interval);

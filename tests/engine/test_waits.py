@@ -229,3 +229,20 @@ def test_a_day_has_24_hours_whatever_the_zone_of_the_session(engine: Engine) -> 
     assert [(row["kind"], row["s"]) for row in rows] == [
         (kind, 86400) for kind in ("deadline", "deadline", "run_timeout", "wait")
     ]
+
+
+def test_a_name_that_nobody_can_send_is_not_waited_for(engine: Engine) -> None:
+    run_id = engine.start(waiting(signal="paid-${$.id}"), {"id": "x" * 196})
+    engine.run()
+    assert engine.error(run_id)["type"] == "BadWait"
+    run_id = engine.start(waiting(signal="paid-${$.id}"), {"id": "x" * 195})
+    engine.run()
+    signal(engine, run_id, "paid-" + "x" * 195)
+    engine.run()
+    assert engine.status(run_id) == "completed"
+
+
+def test_an_interval_without_a_unit_is_not_waited_for(engine: Engine) -> None:
+    run_id = engine.start(waiting(**{"for": "${$.span}"}), {"span": "5"})
+    engine.run()
+    assert engine.error(run_id)["type"] == "BadWait"
