@@ -98,7 +98,7 @@ class Cluster:
             **self._surroundings(),
         )
         assert done.returncode == 0, f"{program} failed: {done.stdout}{done.stderr}"
-        return done.stdout
+        return str(done.stdout)
 
     def start(self, *, ready: bool = True) -> Self:
         """Starts the server, and returns when it answers."""
