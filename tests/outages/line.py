@@ -24,7 +24,9 @@ class Line(Proxy):
         self.rate = 0.0
         self.held: set[str] = set()
         """Ends of application names whose connections go dead from their next message on."""
-        self.done = {"requests eaten": 0, "replies eaten": 0, "messages held": 0}
+        self.eat: tuple[bytes, str] | None = None
+        """What messages with this text lose every second time: "request" or "reply"."""
+        self.done = {"requests eaten": 0, "replies eaten": 0, "messages held": 0, "commits": 0}
         self._stranded: set[Wire] = set()
         self._random = random.Random(seed)
         super().__init__(dsn)
@@ -43,10 +45,11 @@ class Line(Proxy):
                 self._pass_time(wire, len(data))
                 wire.name = wire.name or _name(data)
                 begun += 1
-                if begun > 2 and self._draws(self.eat_request):
+                chosen = self._chooses(data)
+                if chosen == "request" or (begun > 2 and self._draws(self.eat_request)):
                     self.done["requests eaten"] += 1
                     break
-                if begun > 2 and self._draws(self.eat_reply):
+                if chosen == "reply" or (begun > 2 and self._draws(self.eat_reply)):
                     self.done["replies eaten"] += 1
                     replies_lost.set()
                 wire.server.sendall(data)
@@ -73,6 +76,12 @@ class Line(Proxy):
             time.sleep(0.05)
             if self._closed:
                 return
+
+    def _chooses(self, data: bytes) -> str:
+        if self.eat is None or self.eat[0] not in data or self._random.random() < 0.5:
+            return ""
+        self.done["commits"] += 1
+        return self.eat[1]
 
     def _draws(self, probability: float) -> bool:
         return probability > 0 and self._random.random() < probability
