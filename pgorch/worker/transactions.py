@@ -30,7 +30,8 @@ class Transactions:
     """Performs transactional tools on connections of its own, which are opened when first needed.
 
     `look` is to be called a few times a second: it gives up connections that have not answered for
-    `answer_seconds`.
+    `answer_seconds`. What a tool itself asks may take longer: `waiting` gives those sessions, and `judge` is
+    told what the server knows of them.
     """
 
     def __init__(self, dsn: str, answer_seconds: float) -> None:
@@ -38,6 +39,8 @@ class Transactions:
         self._lender = Lender(dsn, self._deadlines)
         self._losses: Counter[str] = Counter()
         self.look = self._deadlines.look
+        self.waiting = self._lender.waiting
+        self.judge = self._lender.judge
 
     async def close(self) -> None:
         await self._lender.close()

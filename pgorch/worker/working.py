@@ -11,6 +11,7 @@ from uuid import UUID
 import psycopg
 from psycopg import AsyncConnection
 
+from pgorch.database.sessions import waiting_sessions
 from pgorch.database.worker_queries import Advanced, Look, Result, held, prepare_for_advance, tick
 from pgorch.errors import PgorchError
 from pgorch.tool import Tool
@@ -60,6 +61,7 @@ class Working:
         self._bell = Bell()
         self._in_hand = InHand(slots)
         self._handing_in = HandingIn(buckets, self._bell, timing.answer)
+        self._transactions = transactions
         self._performer = Performer(self._in_hand, self, transactions, slots=slots, timing=timing)
         self._connection: AsyncConnection[Any] | None = None
         self._failures = 0
@@ -267,6 +269,8 @@ class Working:
         # On a connection that was lost a call may still be under way: hence once more soon after.
         self._compare_at = time.monotonic() + (self._timing.poll if self._compared else _UNDER_WAY_SECONDS)
         self._compared = True
+        if (pids := self._transactions.waiting()) and (said := await waiting_sessions(connection, pids)):
+            self._transactions.judge(said)
         for bucket in range(self._buckets):
             in_hand = [running for running in self._in_hand if running.is_held_by(bucket, worker_id)]
             believed = await held(connection, bucket, worker_id)
