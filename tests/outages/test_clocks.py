@@ -17,6 +17,10 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 NOT_OF_CLOCKS = ("I14 a step begins after what leads to it has ended",)
 
 
+def waiting_for(duration: str) -> list[dict[str, str]]:
+    return [{"id": "wait", "type": "wait", "for": duration}, {"id": "step"}]
+
+
 def test_the_clock_of_the_database_jumps(place: Path, tmp_path: Path) -> None:
     """+1 h, back again, and 120 s into the past, with sessions that stay open."""
     clock = place / "clock"
@@ -68,9 +72,8 @@ def test_the_clock_of_the_database_jumps(place: Path, tmp_path: Path) -> None:
                   " from pgorch._worker_leases where status = 'alive'"  # fmt: skip
         before = ground.value(longest)
         ground.until(lambda: ground.value(longest) < 100, 20, "no lease that lasts an hour")
-        print(
-            f"a lease of a stopped worker that was to last {before:.0f} s was cut to {ground.value(longest):.0f}"
-        )
+        after = ground.value(longest)
+        print(f"a stopped worker's lease that was to last {before:.0f} s was cut to {after:.0f} s")
         assert before > 3000
         sleeper.kill()
 
