@@ -42,9 +42,7 @@ def test_the_clock_of_the_database_jumps(place: Path, tmp_path: Path) -> None:
         stack.callback(ground.close)
         graph = ground.prepare()
         napping = ground.graph(["nap"])
-        waiting = ground.graph(
-            [{"id": "wait", "type": "wait", "duration": "90 seconds"}, {"id": "step"}], ["wait>step"]
-        )
+        waiting = ground.graph(waiting_for("90 seconds"), ["wait>step"])
         ground.worker(lease=5, beat=0.3)
         ground.worker(lease=5, beat=0.3)
         (timed,) = ground.start(waiting)
@@ -88,9 +86,7 @@ def test_a_worker_s_wrong_clock_changes_nothing(ground: Ground, offset: str) -> 
     """Leases, timers and due times are the database's; the worker counts on its monotonic clock."""
     library = faketime_library()
     graph = ground.prepare()
-    waiting = ground.graph(
-        [{"id": "wait", "type": "wait", "duration": "3 seconds"}, {"id": "step"}], ["wait>step"]
-    )
+    waiting = ground.graph(waiting_for("3 seconds"), ["wait>step"])
     napping = ground.graph([{"id": "nap", "timeout": "20 seconds"}])
     name = ground.value("select current_user")
     ground.db.execute(f"alter role {name} set timezone = 'America/St_Johns'")
