@@ -5,7 +5,8 @@
 An API and two workers on a server of their own with fsync; runs of five steps are started over HTTP, so many
 steps a second. Finished runs are kept for a few minutes only, so that tables must stop growing. Each line is
 one time: resident memory of API and workers (MB), sessions, pick-up p50/p95/p99 and calls' p99 (ms), size of
-the schema (MB), runs kept, dead rows of hot tables. In the end the last third is compared with the middle one.
+the schema (MB), runs kept, dead rows of hot tables. In the end the last third is compared with
+the middle one.
 Exit code 1 if memory, sessions or p99 have grown by more than a tenth (and 5 MB, 2, 5 ms).
 """
 
@@ -22,7 +23,7 @@ from tests.outages.feeding import STEPS, dead_tuples, moment, steady_ground, win
 from tests.outages.ground import Ground
 
 KEPT_MINUTES = 3
-_CLIENTS = 4
+_CLIENTS = 8
 _SLACK = {"memory": 5.0, "sessions": 2.0, "pickup_p99": 5.0, "call_p99": 5.0, "schema_mb": 5.0}
 
 
@@ -75,7 +76,8 @@ def soak(seconds: float, rate: float, report_seconds: float, out: Path | None) -
         while time.monotonic() - began < seconds:
             time.sleep(report_seconds)
             # Workers do this each hour; here an hour has to pass in minutes.
-            ground.until(lambda: not ground.value("select pgorch.maintain()"), 300)
+            while ground.value("select pgorch.maintain()") > 1000:
+                pass
             until = moment(ground)
             new, callers.calls = callers.calls, []
             lines.append({"minutes": round((time.monotonic() - began) / 60, 1),
