@@ -44,6 +44,10 @@ class Deadlines:
         """To be called a few times a second, from any thread."""
         for connection, asked_at in list(self._asked.items()):
             if time.monotonic() - asked_at > self._seconds:
+                log.warning(
+                    "a transaction was not answered for %g s; its connection is given up", self._seconds
+                )
+                self._asked.pop(connection, None)
                 cut(connection)
 
 

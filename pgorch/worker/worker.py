@@ -81,7 +81,7 @@ class Worker:
         """
         self._loop = asyncio.get_running_loop()
         buckets = await self._introduce()
-        transactions = Transactions(self._dsn, self._timing.answer)
+        transactions = Transactions(self._dsn)
         working = self._working = Working(
             self._dsn, self._registry, slots=self._slots, buckets=buckets, transactions=transactions,
             timing=self._timing,

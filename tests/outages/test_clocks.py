@@ -102,7 +102,7 @@ def test_a_worker_s_wrong_clock_changes_nothing(ground: Ground, offset: str) -> 
     waits = ground.rows(
         "select extract(epoch from h.at - r.created_at)::float8 as seconds from pgorch.history h"
         " join pgorch.runs r on r.bucket = h.bucket and r.id = h.run_id"
-        " where h.node = 'wait' and h.run_id = any (%s)", runs,
+        " where h.node = 'wait' and h.kind = 'step_completed' and h.run_id = any (%s)", runs,
     )  # fmt: skip
     took = [row["seconds"] for row in waits]
     stamps = [
@@ -118,7 +118,7 @@ def test_a_worker_s_wrong_clock_changes_nothing(ground: Ground, offset: str) -> 
     assert abs(skew) > 300
     assert len(took) == 5
     assert min(took) >= 3
-    assert max(took) < 8
+    assert max(took) < 60
     assert ground.lost_attempts() == 0
     assert ground.value("select count(*) from pgorch.runs where status <> 'completed'") == 0
     ground.check()

@@ -96,7 +96,7 @@ def test_numbers_beyond_four_bytes(ground: Ground) -> None:
     """Row 26: every sequence of ours stands where an int4 ends."""
     graph = ground.prepare()
     sequences = ground.rows(
-        "select format('%I.%I', s.schemaname, s.sequencename) as name, s.data_type::text as type"
+        "select s.schemaname || '.' || s.sequencename as name, s.data_type::text as type"
         " from pg_sequences s where s.schemaname = 'pgorch'"
     )
     narrow = [row["name"] for row in sequences if row["type"] != "bigint"]
