@@ -32,8 +32,8 @@ class Transactions:
     """Performs transactional tools on connections of its own, which are opened when first needed.
 
     `look` is to be called a few times a second: it gives up connections that have not begun, recorded or
-    committed a transaction for too long. What a tool itself asks may take longer: `waiting` gives those sessions, and `judge` is
-    told what the server knows of them.
+    committed a transaction for too long. What a tool itself asks may take longer: `waiting` gives those
+    sessions, and `judge` is told what the server knows of them.
     """
 
     def __init__(self, dsn: str) -> None:
