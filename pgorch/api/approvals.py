@@ -12,6 +12,7 @@ from pgorch.api.parameters import Parameter, cursor_id, flag, identifier, page_s
 from pgorch.api.requests import CommentRequest, DecisionRequest, ReassignRequest, RunDecisionRequest
 from pgorch.api.services import Services
 from pgorch.database.queries import Queries
+from pgorch.database.sessions import set_locally
 
 APPROVAL_ID: Final = Parameter(
     "approval_id", "path", "Id of an approval.", {"type": "string", "format": "uuid"}
@@ -87,6 +88,7 @@ async def _decide(
 ) -> dict[str, Any]:
     caller = caller_of(request)
     async with services.connections.borrow() as connection, connection.transaction():
+        await set_locally(connection)
         decided = await Queries(connection).decide(
             run_id,
             wanted.decision,

@@ -17,6 +17,7 @@ from psycopg.rows import TupleRow
 from psycopg.types.json import set_json_loads
 
 from pgorch.database.connection import connect
+from pgorch.database.sessions import settle
 from pgorch.errors import DatabaseUnavailable, PgorchError
 
 SIZE: Final = 10
@@ -36,10 +37,7 @@ async def open_connection(dsn: str, application_name: str = "pgorch api") -> Asy
             await (await connecting).close()
         raise
     try:
-        await connection.execute(
-            "select set_config('timezone', 'UTC', false), set_config('statement_timeout', %s, false)",
-            [f"{STATEMENT_SECONDS}s"],
-        )
+        await settle(connection, {"timezone": "UTC", "statement_timeout": f"{STATEMENT_SECONDS}s"})
     except BaseException:
         await connection.close()
         raise

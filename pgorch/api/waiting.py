@@ -12,6 +12,7 @@ import psycopg
 from starlette.requests import Request
 
 from pgorch.api.connections import Connections, open_connection
+from pgorch.database.sessions import is_lent
 from pgorch.errors import PgorchError
 
 logger = logging.getLogger("pgorch.api")
@@ -111,6 +112,9 @@ class RunChanges:
             try:
                 connection = await open_connection(self._dsn, "pgorch api listener")
                 async with connection:
+                    if is_lent(connection):
+                        logger.info("Behind a pooler nothing is heard of changes of runs: polling instead.")
+                        return
                     await connection.execute("listen pgorch_runs")
                     if told:
                         logger.info("Listening for changes of runs again.")

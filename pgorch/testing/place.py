@@ -10,6 +10,7 @@ from pgorch.config import resolve_dsn
 from pgorch.database.connection import connect_sync
 from pgorch.database.migrations import check_schema
 from pgorch.database.queries import SyncQueries
+from pgorch.database.sessions import settle_sync
 from pgorch.errors import ConfigError
 from pgorch.graph import Graph
 from pgorch.testing.answers import Decisions
@@ -132,6 +133,7 @@ def database(dsn: str | None = None, *, tools: Registry | Iterable[Any] | None =
         if place is None:
             place = stack.enter_context(embedded())
         connection = stack.enter_context(connect_sync(place, application_name="pgorch testing"))
+        settle_sync(connection, {})
         check_schema(connection)
         with connection.transaction(force_rollback=True):
             played = Database(connection, tools)

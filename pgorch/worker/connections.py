@@ -11,6 +11,7 @@ import psycopg
 from psycopg import AsyncConnection, Connection
 
 from pgorch.database.connection import connect, connect_sync
+from pgorch.database.sessions import settle, settle_sync
 
 _LOCK_MILLISECONDS = 300
 
@@ -26,12 +27,8 @@ async def open_async(dsn: str, *, purpose: str, statement_seconds: float) -> Asy
         connecting.add_done_callback(_close)
         raise
     try:
-        row = await (await connection.execute("select pg_backend_pid()", prepare=False)).fetchone()
-        if is_session(connection, row):
-            await connection.execute(_timeouts(statement_seconds))
+        if await settle(connection, _timeouts(statement_seconds)):
             connection.prepare_threshold = 0
-        else:
-            connection.prepare_threshold = None
     except BaseException:
         await connection.close()
         raise
@@ -42,12 +39,8 @@ def open_sync(dsn: str, *, purpose: str, statement_seconds: float) -> Connection
     """Like `open_async`."""
     connection: Connection[Any] = connect_sync(dsn, application_name=f"pgorch worker {purpose}")
     try:
-        row = connection.execute("select pg_backend_pid()", prepare=False).fetchone()
-        if is_session(connection, row):
-            connection.execute(_timeouts(statement_seconds))
+        if settle_sync(connection, _timeouts(statement_seconds)):
             connection.prepare_threshold = 0
-        else:
-            connection.prepare_threshold = None
     except BaseException:
         connection.close()
         raise
@@ -57,12 +50,6 @@ def open_sync(dsn: str, *, purpose: str, statement_seconds: float) -> Connection
 def _close(connecting: "asyncio.Future[AsyncConnection[Any]]") -> None:
     if not connecting.cancelled() and connecting.exception() is None:
         connecting.result().pgconn.finish()
-
-
-def is_session(connection: AsyncConnection[Any] | Connection[Any], row: Any) -> bool:
-    """Are we alone in the session? `row` is what pg_backend_pid() says; a pooler, which lends us sessions of
-    its own, told us another process id. What is set or prepared in those is met by others."""
-    return row is not None and row[0] == connection.info.backend_pid
 
 
 def cut(connection: AsyncConnection[Any] | Connection[Any] | None) -> None:
@@ -85,9 +72,10 @@ def pause_seconds(failures: int) -> float:
     return float(min(0.1 * 2.0 ** min(failures - 1, 10), 1.0) * random.uniform(0.5, 1.0))
 
 
-def _timeouts(statement_seconds: float) -> bytes:
-    milliseconds = int(statement_seconds * 1000)
-    return (
-        f"set statement_timeout = {milliseconds}; set lock_timeout = {_LOCK_MILLISECONDS}; "
-        f"set idle_in_transaction_session_timeout = {milliseconds}"
-    ).encode()
+def _timeouts(statement_seconds: float) -> dict[str, str]:
+    milliseconds = str(int(statement_seconds * 1000))
+    return {
+        "statement_timeout": milliseconds,
+        "lock_timeout": str(_LOCK_MILLISECONDS),
+        "idle_in_transaction_session_timeout": milliseconds,
+    }

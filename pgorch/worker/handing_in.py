@@ -15,6 +15,7 @@ from uuid import UUID
 import psycopg
 from psycopg import AsyncConnection
 
+from pgorch.database.sessions import set_locally
 from pgorch.database.translation import is_transient
 from pgorch.database.worker_queries import Advanced, Look, Result, advance
 from pgorch.worker import outcomes
@@ -155,6 +156,7 @@ class HandingIn:
                 try:
                     if alone:
                         async with connection.transaction():
+                            await set_locally(connection)
                             await connection.execute(_BRIEF_WAIT)
                             rows = await advance(connection, bucket, worker_id, batch, want)
                     else:

@@ -15,6 +15,7 @@ from psycopg import AsyncConnection, Connection, Rollback
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
 from pgorch.database.connection import connection_parameters
+from pgorch.database.sessions import settle, settle_sync
 from pgorch.database.translation import is_transient
 from pgorch.database.worker_queries import record, record_async
 from pgorch.worker import outcomes
@@ -31,7 +32,10 @@ class Transactions:
     """Performs transactional tools on connections of its own, which are opened when first needed."""
 
     def __init__(self, dsn: str) -> None:
-        self._parameters = connection_parameters(dsn, application_name="pgorch worker transaction")
+        self._parameters = {
+            **connection_parameters(dsn, application_name="pgorch worker transaction"),
+            "prepare_threshold": None,
+        }
         self._pool: ConnectionPool[Connection[Any]] | None = None
         self._async_pool: AsyncConnectionPool[AsyncConnection[Any]] | None = None
         self._losses: Counter[str] = Counter()
@@ -40,12 +44,12 @@ class Transactions:
         if sync_tools:
             self._pool = ConnectionPool(
                 kwargs=self._parameters, min_size=0, max_size=_CONNECTIONS, open=True,
-                check=ConnectionPool.check_connection,
+                configure=_configure, check=ConnectionPool.check_connection,
             )  # fmt: skip
         if async_tools:
             self._async_pool = AsyncConnectionPool(
                 kwargs=self._parameters, min_size=0, max_size=_CONNECTIONS, open=False,
-                check=AsyncConnectionPool.check_connection,
+                configure=_configure_async, check=AsyncConnectionPool.check_connection,
             )  # fmt: skip
             await self._async_pool.open()
 
@@ -111,6 +115,16 @@ class Transactions:
             "TransactionLost",
             f"The transaction was lost {_LOSSES} times, the last time because: {attempt.lost}",
         )
+
+
+def _configure(connection: Connection[Any]) -> None:
+    settle_sync(connection, {})
+    connection.commit()
+
+
+async def _configure_async(connection: AsyncConnection[Any]) -> None:
+    await settle(connection, {})
+    await connection.commit()
 
 
 class _Attempt:

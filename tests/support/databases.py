@@ -10,6 +10,7 @@ from psycopg.conninfo import make_conninfo
 
 from pgorch.database.migrations import migrate
 from pgorch.database.sql_files import sql_files
+from tests.support.pooler import Pooler
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,14 @@ class Databases:
 
     server: str
     admin: psycopg.Connection
+    pooler: Pooler | None = None
 
     def dsn(self, name: str) -> str:
+        """The address for programs under test."""
+        direct = self.direct_dsn(name)
+        return direct if self.pooler is None else self.pooler.dsn_of(direct)
+
+    def direct_dsn(self, name: str) -> str:
         return make_conninfo(self.server, dbname=name)
 
     def create(self, template: str = "template0") -> str:
@@ -29,6 +36,8 @@ class Databases:
         return name
 
     def drop(self, name: str) -> None:
+        if self.pooler is not None:
+            self.pooler.forget(name)
         self.admin.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
     def template(self) -> str:
@@ -39,7 +48,7 @@ class Databases:
         try:
             if not self._exists(name):
                 building = self.create()
-                migrate(self.dsn(building))
+                migrate(self.direct_dsn(building))
                 self._set_buckets(building, buckets)
                 self.admin.execute(
                     sql.SQL("alter database {} rename to {}").format(
@@ -65,7 +74,7 @@ class Databases:
         )
 
     def _set_buckets(self, name: str, buckets: int) -> None:
-        with psycopg.connect(self.dsn(name)) as connection:
+        with psycopg.connect(self.direct_dsn(name)) as connection:
             connection.execute(
                 "update pgorch.settings set value = to_jsonb(%s::integer) where name = 'buckets'", (buckets,)
             )
