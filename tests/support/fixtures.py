@@ -27,7 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if POOLED:
         # What tests open themselves; the programs under test have to see to it on their own.
-        psycopg.Connection.connect.__func__.__kwdefaults__["prepare_threshold"] = None
+        vars(psycopg.Connection)["connect"].__func__.__kwdefaults__["prepare_threshold"] = None
     # Only the controller: the workers of pytest-xdist inherit its environment.
     if not hasattr(config, "workerinput"):
         run = config.stash[_test_run] = TestRun()
