@@ -15,7 +15,7 @@ _HOLDERS = """
     union all
     select 'prepared transaction', p.gid, format('the prepared transaction %%L of %%s', p.gid, p.owner),
            extract(epoch from clock_timestamp() - p.prepared)::float8, age(p.transaction)::bigint,
-           format('rollback prepared %%L (or commit prepared)', p.gid)
+           format('rollback prepared %%L -- or commit prepared', p.gid)
     from pg_prepared_xacts p where p.database = current_database()
     union all
     select 'replication slot', s.slot_name,

@@ -33,7 +33,7 @@ def durability(ask: Ask) -> list[Finding]:
     for name in ("fsync", "full_page_writes"):
         if now[name]["setting"] == "off":
             found = f"{name} is off: a crash of the machine can lose or corrupt data"
-            findings.append(Finding("durability", "problem", found, _system(name, "on")))
+            findings.append(Finding("durability", "problem", found, _system(now[name], "on")))
     if now["synchronous_commit"]["setting"] == "off":
         found = "synchronous_commit is off: a crash forgets checkpoints and starts that were answered for"
         findings.append(Finding("durability", "warning", found, _reset(now["synchronous_commit"], "on")))
@@ -45,7 +45,7 @@ def autovacuum(ask: Ask) -> list[Finding]:
     for name in ("autovacuum", "track_counts"):
         if now[name]["setting"] == "off":
             found = f"{name} is off: hot tables grow without end, and the server runs out of transaction ids"
-            return [Finding("autovacuum", "problem", found, _system(name, "on"))]
+            return [Finding("autovacuum", "problem", found, _system(now[name], "on"))]
     rows = ask.rows(
         "select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace"
         " where n.nspname = 'pgorch' and c.relkind = 'r' and c.reloptions::text ~ 'autovacuum_enabled=(off|false|0|no)'"
@@ -95,8 +95,10 @@ def _settings(ask: Ask) -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in rows}
 
 
-def _system(name: str, value: str) -> str:
-    return f"alter system set {name} = {value}; select pg_reload_conf()"
+def _system(setting: dict[str, Any], value: str) -> str:
+    if setting["source"] == "command line":
+        return f"Start the server without -c {setting['name']}={setting['setting']}"
+    return f"alter system set {setting['name']} = {value}; select pg_reload_conf()"
 
 
 def _reset(setting: dict[str, Any], value: str) -> str:
@@ -110,4 +112,4 @@ def _reset(setting: dict[str, Any], value: str) -> str:
         return f"alter database {database} reset {name}"
     if setting["source"] == "session":
         return f"alter role {role} in database {database} set {name} = {value}"
-    return _system(name, value)
+    return _system(setting, value)
