@@ -14,9 +14,13 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 
 from pgorch.errors import ConfigError
 
-_WHO: LiteralString = "select pg_backend_pid()"
+# Where the session is not ours nothing is set.
+_WHO: LiteralString = (
+    "select pg_backend_pid(), (select count(set_config(s.name, s.value, false))"
+    " from unnest(%s::text[], %s::text[]) s(name, value) where pg_backend_pid() = %s::int)"
+)
 _SET: LiteralString = (
-    "select set_config(s.name, s.value, %s::boolean) from unnest(%s::text[], %s::text[]) s(name, value)"
+    "select set_config(s.name, s.value, true) from unnest(%s::text[], %s::text[]) s(name, value)"
 )
 
 _PLACE: LiteralString = (
@@ -29,7 +33,7 @@ Row = TypeVar("Row", covariant=True)
 AnyConnection = AsyncConnection[Any] | Connection[Any]
 
 
-def is_session(connection: AnyConnection, row: Any) -> bool:
+def _is_own(connection: AnyConnection, row: Any) -> bool:
     """Are we alone in the session? `row` is what pg_backend_pid() says; a pooler, which lends us sessions of
     its own, told us another process id."""
     return row is not None and row[0] == connection.info.backend_pid
@@ -47,11 +51,9 @@ async def settle(connection: AsyncConnection[Any], settings: Mapping[str, str]) 
     along; a transaction of several begins with `set_locally`. Raises ConfigError if there can be none.
     """
     cursor = AsyncCursor(connection)
-    row = await (await cursor.execute(_WHO, prepare=False)).fetchone()
-    if is_session(connection, row):
+    await cursor.execute(_WHO, [*_arguments(settings), connection.info.backend_pid], prepare=False)
+    if _is_own(connection, await cursor.fetchone()):
         connection.prepare_threshold = PREPARE_AFTER
-        if settings:
-            await connection.execute(_SET, _arguments(settings, local=False), prepare=False)
         return True
     connection.prepare_threshold = None
     if connection.autocommit:
@@ -64,11 +66,10 @@ async def settle(connection: AsyncConnection[Any], settings: Mapping[str, str]) 
 
 def settle_sync(connection: Connection[Any], settings: Mapping[str, str]) -> bool:
     """Like `settle`."""
-    row = Cursor(connection).execute(_WHO, prepare=False).fetchone()
-    if is_session(connection, row):
+    cursor = Cursor(connection)
+    cursor.execute(_WHO, [*_arguments(settings), connection.info.backend_pid], prepare=False)
+    if _is_own(connection, cursor.fetchone()):
         connection.prepare_threshold = PREPARE_AFTER
-        if settings:
-            connection.execute(_SET, _arguments(settings, local=False), prepare=False)
         return True
     connection.prepare_threshold = None
     if connection.autocommit:
@@ -93,7 +94,7 @@ async def set_locally(connection: AsyncConnection[Any]) -> None:
     """At the beginning of a transaction: its settings, where the session is not ours and has none of them."""
     settings = getattr(connection.cursor_factory, "settings", None)
     if settings:
-        await connection.execute(_SET, _arguments(settings, local=True), prepare=False)
+        await connection.execute(_SET, _arguments(settings), prepare=False)
 
 
 async def check_direct(connection: AsyncConnection[Any], direct: AsyncConnection[Any]) -> None:
@@ -112,8 +113,8 @@ async def check_direct(connection: AsyncConnection[Any], direct: AsyncConnection
         )
 
 
-def _arguments(settings: Mapping[str, str], *, local: bool) -> list[Any]:
-    return [local, list(settings), list(settings.values())]
+def _arguments(settings: Mapping[str, str]) -> list[Any]:
+    return [list(settings), list(settings.values())]
 
 
 def _is_alone(connection: AnyConnection) -> bool:
@@ -143,7 +144,7 @@ class _LentAsyncCursor(AsyncCursor[Row]):
             return await super().execute(query, params, prepare=prepare, binary=binary)
         async with self.connection.pipeline():
             before = AsyncCursor(self.connection)
-            await before.execute(_SET, _arguments(self.settings, local=True), prepare=False)
+            await before.execute(_SET, _arguments(self.settings), prepare=False)
             await super().execute(query, params, prepare=False, binary=binary)
         return self
 
@@ -166,6 +167,6 @@ class _LentCursor(Cursor[Row]):
             return super().execute(query, params, prepare=prepare, binary=binary)
         with self.connection.pipeline():
             before = Cursor(self.connection)
-            before.execute(_SET, _arguments(self.settings, local=True), prepare=False)
+            before.execute(_SET, _arguments(self.settings), prepare=False)
             super().execute(query, params, prepare=False, binary=binary)
         return self

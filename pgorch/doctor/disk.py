@@ -65,7 +65,8 @@ def wal(ask: Ask) -> list[Finding]:
     if ask.value("select pg_is_in_recovery()"):
         return [Finding("wal", "ok", "is that of the primary")]
     rows = ask.rows(
-        "select s.slot_name, case when s.active then 'in use' else 'nobody uses it' end as used, pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn)::float8 as kept,"
+        "select s.slot_name, case when s.active then 'in use' else 'nobody uses it' end as used,"
+        " pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn)::float8 as kept,"
         " format('select pg_drop_replication_slot(%%L)', s.slot_name) as next from pg_replication_slots s"
         " where pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn) > %s order by kept desc",
         [ask.limits.wal_bytes],
@@ -73,14 +74,15 @@ def wal(ask: Ask) -> list[Finding]:
     findings = [
         Finding(
             "wal", "warning",
-            f"the replication slot {row['slot_name']} ({row['used']}) keeps {size(row['kept'])} of it on the disk",
+            f"the replication slot {row['slot_name']} ({row['used']}) keeps {size(row['kept'])} on the disk",
             row["next"],
         )
         for row in rows
     ]  # fmt: skip
     archiver = ask.row(
         "select a.last_failed_wal, current_setting('archive_mode') <> 'off'"
-        " and a.last_failed_time > coalesce(a.last_archived_time, '-infinity') as fails from pg_stat_archiver a"
+        " and a.last_failed_time > coalesce(a.last_archived_time, '-infinity') as fails"
+        " from pg_stat_archiver a"
     )
     if archiver["fails"]:
         found = f"archiving fails (last: {archiver['last_failed_wal']}): it is kept on the disk meanwhile"

@@ -5,7 +5,8 @@ from pgorch.doctor.finding import Ask, Finding, spoken
 # Everything that can hold the horizon, with since when (if it is known) and for how many transactions.
 _HOLDERS = """
     select 'session' as kind, a.pid::text as name,
-           format('process %%s (%%s, %%s)', a.pid, coalesce(nullif(a.application_name, ''), 'no name'), a.state) as who,
+           format('process %%s (%%s, %%s)', a.pid,
+                  coalesce(nullif(a.application_name, ''), 'no name'), a.state) as who,
            extract(epoch from clock_timestamp() - a.xact_start)::float8 as seconds,
            greatest(age(a.backend_xmin), age(a.backend_xid))::bigint as transactions,
            format('select pg_terminate_backend(%%s)', a.pid) as next
@@ -19,12 +20,14 @@ _HOLDERS = """
     from pg_prepared_xacts p where p.database = current_database()
     union all
     select 'replication slot', s.slot_name,
-           format('the replication slot %%I (%%s)', s.slot_name, case when s.active then 'in use' else 'nobody uses it' end),
+           format('the replication slot %%I (%%s)', s.slot_name,
+                  case when s.active then 'in use' else 'nobody uses it' end),
            null, greatest(age(s.xmin), age(s.catalog_xmin))::bigint,
            format('select pg_drop_replication_slot(%%L)', s.slot_name)
     from pg_replication_slots s where num_nonnulls(s.xmin, s.catalog_xmin) > 0
     union all
-    select 'standby', r.application_name, format('a query on the standby %%s (hot_standby_feedback)', r.application_name),
+    select 'standby', r.application_name,
+           format('a query on the standby %%s (hot_standby_feedback)', r.application_name),
            null, age(r.backend_xmin)::bigint,
            'on the standby: select pid, query from pg_stat_activity where backend_xmin is not null'
     from pg_stat_replication r where r.backend_xmin is not null

@@ -90,7 +90,8 @@ def indexes(ask: Ask) -> list[Finding]:
 def partitions(ask: Ask) -> list[Finding]:
     """The week under way and the next must have one, or their rows go to the rest, which is never dropped."""
     missing = ask.rows(
-        "select w.name from (select '_history_' || to_char(date_trunc('week', now(), 'UTC') at time zone 'UTC'"
+        "select w.name from ("
+        " select '_history_' || to_char(date_trunc('week', now(), 'UTC') at time zone 'UTC'"
         " + make_interval(weeks => n), 'IYYY\"w\"IW') as name from generate_series(0, 1) n) w"
         " where to_regclass('pgorch.' || quote_ident(w.name)) is null"
     )

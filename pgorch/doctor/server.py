@@ -32,7 +32,8 @@ def read_only(ask: Ask) -> list[Finding]:
         reset = {
             "user": f"alter role {row['role']} reset default_transaction_read_only",
             "database": f"alter database {row['database']} reset default_transaction_read_only",
-            "database user": f"alter role {row['role']} in database {row['database']} reset default_transaction_read_only",
+            "database user": f"alter role {row['role']} in database {row['database']}"
+            " reset default_transaction_read_only",
         }.get(row["source"], "alter system reset default_transaction_read_only; select pg_reload_conf()")
         found = f"default_transaction_read_only is on (set by: {row['source']}): nothing can be written"
         return [Finding("read-only", "problem", found, reset)]
@@ -50,7 +51,8 @@ def connections(ask: Ask) -> list[Finding]:
                    - current_setting('superuser_reserved_connections')::int
                    - coalesce(current_setting('reserved_connections', true)::int, 0) as here)
         select 'server' as what, (select count(*) from sessions) as used, (select m.here from most m) as most,
-               'alter system set max_connections = ' || 2 * (select m.here from most m) || ' (and restart)' as next
+               'alter system set max_connections = ' || 2 * (select m.here from most m) || '; -- and restart'
+               as next
         union all
         select 'database', (select count(*) from sessions s where s.datid = d.oid), d.datconnlimit,
                format('alter database %I connection limit -1', d.datname)
@@ -96,8 +98,8 @@ def locks(ask: Ask) -> list[Finding]:
         return [Finding("locks", "ok", "nobody waits long for one")]
     row = rows[0]
     found = (
-        f"process {row['pid']} ({row['application_name'] or 'no name'}, {row['state']}) keeps {row['waiting']}"
-        f" others waiting, for up to {spoken(row['seconds'])}"
+        f"process {row['pid']} ({row['application_name'] or 'no name'}, {row['state']}) keeps"
+        f" {row['waiting']} others waiting, for up to {spoken(row['seconds'])}"
     )
     return [Finding("locks", "warning", found, f"select pg_terminate_backend({row['pid']})")]
 

@@ -17,8 +17,8 @@ def pooler(ask: Ask, direct_dsn: str | None) -> list[Finding]:
         if not lent:
             return [Finding("pooler", "ok", "none in front: sessions are our own")]
         found = (
-            "one stands in front, so sessions may change with each transaction: workers poll each second instead"
-            " of being notified, and deaths of workers are seen when their leases end (10 s)"
+            "one stands in front, so sessions may change with each transaction: workers poll each second"
+            " instead of being notified, and deaths of workers are seen when their leases end (10 s)"
         )
         return [
             Finding("pooler", "warning", found, "export PGORCH_DIRECT_DSN=postgresql://… (the server itself)")

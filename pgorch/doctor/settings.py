@@ -48,7 +48,8 @@ def autovacuum(ask: Ask) -> list[Finding]:
             return [Finding("autovacuum", "problem", found, _system(now[name], "on"))]
     rows = ask.rows(
         "select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace"
-        " where n.nspname = 'pgorch' and c.relkind = 'r' and c.reloptions::text ~ 'autovacuum_enabled=(off|false|0|no)'"
+        " where n.nspname = 'pgorch' and c.relkind = 'r'"
+        " and c.reloptions::text ~ 'autovacuum_enabled=(off|false|0|no)'"
         " order by 1"
     )
     if rows:
@@ -70,7 +71,9 @@ def settings(ask: Ask) -> list[Finding]:
             findings.append(Finding("settings", "warning", found, _reset(now[name], "0")))
     isolation = now["default_transaction_isolation"]
     if isolation["setting"] != "read committed":
-        found = f"default_transaction_isolation is {isolation['setting']}: calls that meet fail with 40001 and are repeated"
+        found = (
+            f"{isolation['name']} is {isolation['setting']}: calls that meet fail with 40001 and are repeated"
+        )
         findings.append(Finding("settings", "warning", found, _reset(isolation, "'read committed'")))
     if now["plan_cache_mode"]["setting"] == "force_custom_plan":
         found = "plan_cache_mode is force_custom_plan: every call of advance() is planned anew"
@@ -87,7 +90,8 @@ def settings(ask: Ask) -> list[Finding]:
 def _settings(ask: Ask) -> dict[str, dict[str, Any]]:
     # Not those of the doctor's own session.
     rows = ask.rows(
-        "select s.name, case when s.source = 'session' then s.reset_val else s.setting end as setting, s.source,"
+        "select s.name, case when s.source = 'session' then s.reset_val else s.setting end as setting,"
+        " s.source,"
         " quote_ident(current_user) as role, quote_ident(current_database()) as database"
         " from pg_settings s where s.name = any (%s)",
         [list(_NAMES)],

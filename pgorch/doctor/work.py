@@ -14,7 +14,8 @@ _LANES = """
         union all
         select n.* from lanes l cross join lateral (
             select s.bucket, s.lane_queue, s.lane_tool from pgorch.steps s
-            where s.lane_tool is not null and (s.bucket, s.lane_queue, s.lane_tool) > (l.bucket, l.queue, l.tool)
+            where s.lane_tool is not null
+              and (s.bucket, s.lane_queue, s.lane_tool) > (l.bucket, l.queue, l.tool)
             order by s.bucket, s.lane_queue, s.lane_tool limit 1) n)
 """
 
@@ -25,7 +26,8 @@ def time_went_back(ask: Ask) -> list[Finding]:
         """
         select (select c.offset_by from pgorch._clock c) as offset_by,
                (select max(n.created_at) from generate_series(0, 255) b(bucket) cross join lateral (
-                    select r.created_at from pgorch.runs r where r.bucket = b.bucket order by r.id desc limit 1) n)
+                    select r.created_at from pgorch.runs r where r.bucket = b.bucket
+                    order by r.id desc limit 1) n)
                - pgorch.clock_now() as ahead
         """
     )
@@ -53,7 +55,8 @@ def workers(ask: Ask) -> list[Finding]:
         findings.append(Finding("workers", "warning", "none is alive", "pgorch worker --app your_module"))
     if silent:
         row = max(silent, key=lambda row: row["seconds"])
-        found = f"{len(silent)} silent, for instance {row['name']}, whose lease ended {spoken(row['seconds'])} ago"
+        found = f"{len(silent)} silent, for instance {row['name']}, whose lease ended"
+        found += f" {spoken(row['seconds'])} ago"
         findings.append(Finding("workers", "warning", found, "pgorch workers list"))
     return findings or [Finding("workers", "ok", f"{alive} alive")]
 
@@ -70,7 +73,8 @@ def tools(ask: Ask) -> list[Finding]:
             order by s.priority desc, s.ready_at, s.id limit 1) s
         where l.queue <> '' and not exists (
             select from pgorch._worker_leases w
-            where w.bucket = l.bucket and {_ALIVE} and l.tool = any (w.tools) and ltrim(l.queue, '!') = any (w.queues))
+            where w.bucket = l.bucket and {_ALIVE}
+              and l.tool = any (w.tools) and ltrim(l.queue, '!') = any (w.queues))
         group by 1, 2 order by 1, 2
         """
     )
@@ -97,7 +101,8 @@ def leases(ask: Ask) -> list[Finding]:
                 where s.worker_id is not null and (s.bucket, s.worker_id) > (h.bucket, h.worker_id)
                 order by s.bucket, s.worker_id limit 1) n)
         select coalesce(w.name, h.worker_id::text) as name,
-               (select count(*) from (select from pgorch.steps s where s.bucket = h.bucket and s.worker_id = h.worker_id
+               (select count(*) from (select from pgorch.steps s
+                                      where s.bucket = h.bucket and s.worker_id = h.worker_id
                                       limit 1000) t) as steps
         from holders h
         left join pgorch._worker_leases w on w.bucket = h.bucket and w.worker_id = h.worker_id
@@ -118,7 +123,8 @@ def stuck_runs(ask: Ask) -> list[Finding]:
     late = ask.rows(
         f"""
         {_LANES}
-        select l.tool, l.queue, s.run_id, s.node, extract(epoch from pgorch.clock_now() - s.ready_at)::float8 as seconds
+        select l.tool, l.queue, s.run_id, s.node,
+               extract(epoch from pgorch.clock_now() - s.ready_at)::float8 as seconds
         from lanes l
         cross join lateral (
             select s.run_id, s.node, s.ready_at from pgorch.steps s
@@ -133,7 +139,8 @@ def stuck_runs(ask: Ask) -> list[Finding]:
     findings = []
     if late:
         row = late[0]
-        found = f"run {row['run_id']} waits at {row['node']} for the tool {row['tool']} since {spoken(row['seconds'])}"
+        found = f"run {row['run_id']} waits at {row['node']} for the tool {row['tool']}"
+        found += f" since {spoken(row['seconds'])}"
         more = f" (and first steps of {len(late) - 1} other lanes)" if late[1:] else ""
         findings.append(Finding("stuck runs", "problem", found + more, f"pgorch runs show {row['run_id']}"))
     lost = ask.rows(
@@ -171,7 +178,8 @@ def hooks(ask: Ask) -> list[Finding]:
     )
     findings = [
         Finding(
-            "hooks", "warning", f"{row['n']} deliveries to {row['name']} are dead: nobody took them for a day",
+            "hooks", "warning",
+            f"{row['n']} deliveries to {row['name']} are dead: nobody took them for a day",
             f"pgorch hooks deliveries {row['name']} --status dead",
         )
         for row in rows

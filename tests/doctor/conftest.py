@@ -41,9 +41,9 @@ def look(database: str) -> Examine:
 
 
 @pytest.fixture
-def engine(connection: Connection[DictRow]) -> Iterator[Engine]:
+def engine(connection: Connection[DictRow]) -> Engine:
     """Plays the workers. The invariants are what these tests break."""
-    yield Engine(connection)
+    return Engine(connection)
 
 
 def bad(findings: list[Finding], *words: str) -> Finding:

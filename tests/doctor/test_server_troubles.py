@@ -157,6 +157,10 @@ def test_a_check_that_takes_too_long_does_not_spoil_the_others(
 
 
 def test_a_database_that_goes_away_is_no_finding(database: str) -> None:
+    def again_and_again() -> None:
+        for _ in range(50):
+            examine(database, limits=Limits(notify_seconds=0.1))
+
     with open_connection(database) as other:
         stop = threading.Event()
 
@@ -171,8 +175,7 @@ def test_a_database_that_goes_away_is_no_finding(database: str) -> None:
         thread.start()
         try:
             with pytest.raises(psycopg.OperationalError):
-                for _ in range(50):
-                    examine(database, limits=Limits(notify_seconds=0.1))
+                again_and_again()
         finally:
             stop.set()
             thread.join()

@@ -3,7 +3,6 @@ that runs full, transaction ids near their end, a crash-prone configuration."""
 
 import os
 import subprocess
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -32,7 +31,7 @@ def opened(dsn: str) -> Connection[DictRow]:
 
 
 @pytest.fixture
-def dsn(own_server: EmbeddedServer) -> Iterator[str]:  # noqa: F811
+def dsn(own_server: EmbeddedServer) -> str:  # noqa: F811
     """A server with everything that can hold the horizon switched on."""
     with closing(opened(own_server.dsn)) as connection:
         connection.execute("alter system set wal_level = logical")
@@ -41,7 +40,7 @@ def dsn(own_server: EmbeddedServer) -> Iterator[str]:  # noqa: F811
     own_server.stop()
     own_server.start()
     migrate(own_server.dsn)
-    yield own_server.dsn
+    return own_server.dsn
 
 
 def test_prepared_transactions_and_slots_that_hold_the_horizon_are_named(dsn: str) -> None:

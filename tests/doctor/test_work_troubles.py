@@ -181,7 +181,8 @@ def test_a_timer_that_nobody_fires_is_named(look: Examine, engine: Engine) -> No
 def test_dead_deliveries_and_paused_hooks_are_named(look: Examine, connection: Connection[DictRow]) -> None:
     assert sound(look("hooks"))
     connection.execute(
-        "select pgorch.create_hook(p_name => 'shop', p_url => 'https://example.com/', p_kinds => '{run_completed}', p_secret => pgorch.new_hook_secret())"
+        "select pgorch.create_hook(p_name => 'shop', p_url => 'https://example.com/',"
+        " p_kinds => '{run_completed}', p_secret => pgorch.new_hook_secret())"
     )
     connection.execute("select pgorch.test_hook('shop')")
     connection.execute("update pgorch.hook_deliveries set status = 'dead', next_at = null, ended_at = now()")

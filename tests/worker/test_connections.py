@@ -12,7 +12,7 @@ from pgorch.worker.connections import open_async
 from pgorch.worker.identity import Timing
 from tests.support.engine import chain
 from tests.support.proxy import Proxy, sessions
-from tests.worker.conftest import QUICK, Place
+from tests.worker.conftest import Place
 
 
 def declare_chain(place: Place) -> str:
@@ -103,20 +103,6 @@ async def test_a_connection_that_does_not_answer_is_given_up(
         assert {place.run(run)["state"]["n"] - i for i, run in enumerate(runs)} == {2}
         await place.stop()
     assert "has not answered" in caplog.text or "was not answered" in caplog.text
-
-
-async def test_behind_a_pooler_a_worker_does_without_sessions(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    graph = declare_chain(place)
-    # What a pooler looks like from here: the process id of the session is not the one that was told.
-    monkeypatch.setattr("pgorch.worker.connections.is_session", lambda connection, row: False)
-    monkeypatch.setattr("pgorch.worker.lease.hold_marker", lambda connection, marker: False)
-    await place.work(timing=QUICK)
-    run_id = place.start(graph, {"n": 0})
-    await place.ended(run_id)
-    assert place.value("select count(*) from pgorch._worker_leases where marker is not null") == 0
-    assert sessions(place.connection, "listener") == []
 
 
 async def test_a_worker_that_ends_while_it_connects_leaves_no_session(
