@@ -11,8 +11,8 @@ from pgorch.api.bodies import parsed, read_json
 from pgorch.api.parameters import Parameter, cursor_id, flag, identifier, page_size
 from pgorch.api.requests import CommentRequest, DecisionRequest, ReassignRequest, RunDecisionRequest
 from pgorch.api.services import Services
+from pgorch.database.pooling import set_locally
 from pgorch.database.queries import Queries
-from pgorch.database.sessions import set_locally
 
 APPROVAL_ID: Final = Parameter(
     "approval_id", "path", "Id of an approval.", {"type": "string", "format": "uuid"}

@@ -17,7 +17,7 @@ from psycopg.rows import TupleRow
 from psycopg.types.json import set_json_loads
 
 from pgorch.database.connection import connect
-from pgorch.database.sessions import settle
+from pgorch.database.pooling import settle
 from pgorch.errors import DatabaseUnavailable, PgorchError
 
 SIZE: Final = 10

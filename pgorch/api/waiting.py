@@ -12,7 +12,7 @@ import psycopg
 from starlette.requests import Request
 
 from pgorch.api.connections import Connections, open_connection
-from pgorch.database.sessions import is_lent
+from pgorch.database.pooling import is_lent
 from pgorch.errors import PgorchError
 
 logger = logging.getLogger("pgorch.api")

@@ -59,7 +59,7 @@ def follow(
 def _listening(db: Session) -> Iterator[Connection[Any]]:
     """A connection on which notifications arrive; behind a pooler, without a direct DSN, none do."""
     from pgorch.database.connection import connect_sync
-    from pgorch.database.sessions import is_lent, settle_sync
+    from pgorch.database.pooling import is_lent, settle_sync
 
     if not is_lent(db.connection):
         db.connection.execute("listen pgorch_runs")

@@ -53,7 +53,7 @@ def session(dsn: str | None, *, check: bool = True) -> Iterator[Session]:
     """
     from pgorch.database.connection import connect_sync
     from pgorch.database.migrations import check_schema
-    from pgorch.database.sessions import settle_sync
+    from pgorch.database.pooling import settle_sync
 
     connection = connect_sync(required_dsn(dsn), application_name="pgorch cli")
     with connection:

@@ -24,9 +24,9 @@ from pgorch.client.schedules import AsyncSchedules
 from pgorch.client.steering import AsyncSteering
 from pgorch.config import resolve_direct_dsn
 from pgorch.database.connection import connect, is_usable
+from pgorch.database.pooling import settle
 from pgorch.database.queries import Queries
 from pgorch.database.rows import CreatedGraph, DeletedGraph
-from pgorch.database.sessions import settle
 from pgorch.database.translation import translated
 from pgorch.graph import Graph
 

@@ -24,9 +24,9 @@ from pgorch.client.schedules import Schedules
 from pgorch.client.steering import Steering
 from pgorch.config import resolve_direct_dsn
 from pgorch.database.connection import connect_sync, is_usable
+from pgorch.database.pooling import settle_sync
 from pgorch.database.queries import SyncQueries
 from pgorch.database.rows import CreatedGraph, DeletedGraph
-from pgorch.database.sessions import settle_sync
 from pgorch.database.translation import translated
 from pgorch.graph import Graph
 

@@ -47,7 +47,7 @@ def _without_secrets(error: psycopg.Error) -> str:
 async def connect(dsn: str, *, application_name: str, autocommit: bool = True) -> AsyncConnection[TupleRow]:
     """An async connection. Raises DatabaseUnavailable if there is none to be had.
 
-    It prepares no statements, which would not outlive a transaction behind a pooler; `sessions.settle` finds
+    It prepares no statements, which would not outlive a transaction behind a pooler; `pooling.settle` finds
     out whether there is one.
     """
     parameters = connection_parameters(dsn, application_name=application_name)

@@ -8,7 +8,7 @@ import psycopg
 from psycopg import Connection
 
 from pgorch.database.connection import connect_sync
-from pgorch.database.sessions import settle_sync
+from pgorch.database.pooling import settle_sync
 from pgorch.doctor import disk, horizon, schema, server, sessions, settings, work
 from pgorch.doctor.finding import Ask, Finding, Limits
 

@@ -3,7 +3,7 @@
 import time
 
 from pgorch.database.connection import connect_sync
-from pgorch.database.sessions import is_lent, settle_sync
+from pgorch.database.pooling import is_lent, settle_sync
 from pgorch.doctor.finding import Ask, Finding
 from pgorch.errors import PgorchError
 

@@ -9,8 +9,8 @@ from psycopg import Connection
 from pgorch.config import resolve_dsn
 from pgorch.database.connection import connect_sync
 from pgorch.database.migrations import check_schema
+from pgorch.database.pooling import settle_sync
 from pgorch.database.queries import SyncQueries
-from pgorch.database.sessions import settle_sync
 from pgorch.errors import ConfigError
 from pgorch.graph import Graph
 from pgorch.testing.answers import Decisions

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import AsyncConnection, Connection
 
 from pgorch.database.connection import connect, connect_sync
-from pgorch.database.sessions import settle, settle_sync
+from pgorch.database.pooling import settle, settle_sync
 
 _LOCK_MILLISECONDS = 300
 

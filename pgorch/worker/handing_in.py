@@ -15,7 +15,7 @@ from uuid import UUID
 import psycopg
 from psycopg import AsyncConnection
 
-from pgorch.database.sessions import set_locally
+from pgorch.database.pooling import set_locally
 from pgorch.database.translation import is_transient
 from pgorch.database.worker_queries import Advanced, Look, Result, advance
 from pgorch.worker import outcomes

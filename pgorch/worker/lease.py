@@ -13,7 +13,7 @@ from uuid import UUID
 import psycopg
 from psycopg import Connection
 
-from pgorch.database.sessions import is_lent
+from pgorch.database.pooling import is_lent
 from pgorch.database.translation import is_transient, translate
 from pgorch.database.worker_queries import beat, enlist_worker, hold_marker, leave
 from pgorch.errors import PgorchError

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection
 
-from pgorch.database.sessions import is_lent
+from pgorch.database.pooling import is_lent
 from pgorch.errors import PgorchError
 from pgorch.worker.connections import cut, open_async, pause_seconds
 from pgorch.worker.identity import Timing

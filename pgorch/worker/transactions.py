@@ -15,7 +15,7 @@ from psycopg import AsyncConnection, Connection, Rollback
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
 from pgorch.database.connection import connection_parameters
-from pgorch.database.sessions import settle, settle_sync
+from pgorch.database.pooling import settle, settle_sync
 from pgorch.database.translation import is_transient
 from pgorch.database.worker_queries import record, record_async
 from pgorch.worker import outcomes

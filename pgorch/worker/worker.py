@@ -11,8 +11,8 @@ from typing import Any
 import psycopg
 
 from pgorch.database.migrations import check_schema_async
+from pgorch.database.pooling import check_direct
 from pgorch.database.queries import Queries
-from pgorch.database.sessions import check_direct
 from pgorch.database.translation import is_transient, translated
 from pgorch.database.worker_queries import bucket_count, maintain
 from pgorch.errors import ConfigError, PgorchError

@@ -13,7 +13,7 @@ from pgorch import Context
 from pgorch.api.app import create_app
 from pgorch.client import AsyncClient, Client
 from pgorch.database.connection import connect, connect_sync
-from pgorch.database.sessions import is_lent, settle, settle_sync
+from pgorch.database.pooling import is_lent, settle, settle_sync
 from pgorch.doctor import Finding, Limits, examine
 from pgorch.errors import ConfigError
 from pgorch.worker.identity import Timing

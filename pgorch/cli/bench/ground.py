@@ -48,7 +48,7 @@ def ground(dsn: str | None) -> Iterator[Ground]:
 @contextlib.contextmanager
 def _beside(dsn: str) -> Iterator[Ground]:
     from pgorch.database.connection import connect_sync
-    from pgorch.database.sessions import settle_sync
+    from pgorch.database.pooling import settle_sync
 
     name = f"pgorch_bench_{os.getpid()}"
     with connect_sync(dsn, application_name="pgorch bench") as admin:
@@ -75,7 +75,7 @@ def _beside(dsn: str) -> Iterator[Ground]:
 def bench_session(dsn: str) -> Iterator[Session]:
     """A session on the database that is measured."""
     from pgorch.database.connection import connect_sync
-    from pgorch.database.sessions import settle_sync
+    from pgorch.database.pooling import settle_sync
 
     with connect_sync(dsn, application_name="pgorch bench") as connection:
         settle_sync(connection, {})

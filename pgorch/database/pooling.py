@@ -28,6 +28,7 @@ _PLACE: LiteralString = (
 )
 # In a session of our own, a statement is prepared when it has been asked so often.
 PREPARE_AFTER = 5
+NOTHING: Mapping[str, str] = {}
 
 Row = TypeVar("Row", covariant=True)
 AnyConnection = AsyncConnection[Any] | Connection[Any]
@@ -44,14 +45,17 @@ def is_lent(connection: AnyConnection) -> bool:
     return getattr(connection.cursor_factory, "is_lent", False)
 
 
-async def settle(connection: AsyncConnection[Any], settings: Mapping[str, str]) -> bool:
-    """Gives a new autocommit connection its settings, for as long as it lives. Is its session its own?
+async def settle(
+    connection: AsyncConnection[Any], settings: Mapping[str, str], own: Mapping[str, str] = NOTHING
+) -> bool:
+    """Gives a new autocommit connection its settings, for as long as it lives; `own` are some more, where its
+    session is its own. Is it?
 
     If not, nothing is prepared on it, and each statement that is a transaction of its own brings the settings
     along; a transaction of several begins with `set_locally`. Raises ConfigError if there can be none.
     """
     cursor = AsyncCursor(connection)
-    await cursor.execute(_WHO, [*_arguments(settings), connection.info.backend_pid], prepare=False)
+    await cursor.execute(_WHO, [*_arguments({**settings, **own}), connection.info.backend_pid], prepare=False)
     if _is_own(connection, await cursor.fetchone()):
         connection.prepare_threshold = PREPARE_AFTER
         return True
@@ -64,10 +68,12 @@ async def settle(connection: AsyncConnection[Any], settings: Mapping[str, str]) 
     return False
 
 
-def settle_sync(connection: Connection[Any], settings: Mapping[str, str]) -> bool:
+def settle_sync(
+    connection: Connection[Any], settings: Mapping[str, str], own: Mapping[str, str] = NOTHING
+) -> bool:
     """Like `settle`."""
     cursor = Cursor(connection)
-    cursor.execute(_WHO, [*_arguments(settings), connection.info.backend_pid], prepare=False)
+    cursor.execute(_WHO, [*_arguments({**settings, **own}), connection.info.backend_pid], prepare=False)
     if _is_own(connection, cursor.fetchone()):
         connection.prepare_threshold = PREPARE_AFTER
         return True
