@@ -6,11 +6,20 @@ from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgorch.database.migrations import migrate
 from pgorch.database.sql_files import sql_files
 from tests.support.pooler import Pooler
+
+# With PGORCH_TEST_POOLER=1, the server behind the pooler.
+DIRECT = "PGORCH_TEST_DIRECT"
+
+
+def direct(dsn: str) -> str:
+    """The address without the pooler, for what a test sees with its own eyes."""
+    server = os.environ.get(DIRECT)
+    return make_conninfo(server, dbname=str(conninfo_to_dict(dsn)["dbname"])) if server else dsn
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,12 @@ import psycopg
 import pytest
 from psycopg.rows import DictRow, dict_row
 
-from tests.support.databases import Databases
+from tests.support.databases import DIRECT, Databases, direct
 from tests.support.pooler import Pooler, pooler_program
 from tests.support.server import TestRun, description, shared_server, wait_for_end_of_sessions
 
 RUN_DIRECTORY = "PGORCH_TEST_RUN_DIRECTORY"
-DIRECT = "PGORCH_TEST_DIRECT"
-# The programs under test, and most of what tests ask themselves, then go through a pooler.
+# The programs under test then go through a pooler; what tests look at themselves they see without it.
 POOLED = os.environ.get("PGORCH_TEST_POOLER", "") not in ("", "0")
 _test_run = pytest.StashKey[TestRun]()
 
@@ -99,7 +98,7 @@ def database(databases: Databases, template: str) -> Iterator[str]:
 def connection(database: str) -> Iterator[psycopg.Connection[DictRow]]:
     """A connection to `database` in autocommit; rows are dicts."""
     with psycopg.connect(
-        database,
+        direct(database),
         autocommit=True,
         row_factory=dict_row,
         application_name="test",

@@ -1,23 +1,20 @@
 """Two sessions in a known order: one holds a lock, the other is seen waiting, then the first goes on."""
 
-import os
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
+
+from tests.support.databases import direct
 
 DEADLINE_SECONDS = 30.0
 
 
 def open_connection(dsn: str, autocommit: bool = True) -> psycopg.Connection[DictRow]:
-    # Not through a pooler: who waits for whom is seen by the sessions' process ids.
-    if server := os.environ.get("PGORCH_TEST_DIRECT"):
-        dsn = make_conninfo(server, dbname=conninfo_to_dict(dsn)["dbname"])
-    return psycopg.connect(dsn, autocommit=autocommit, row_factory=dict_row)
+    return psycopg.connect(direct(dsn), autocommit=autocommit, row_factory=dict_row)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
