@@ -56,7 +56,8 @@ begin
                                          v_free_queues, v_free_tools, v_token, p_want, p_look, v_from, v_now);
         if v_plain is not null then
             return query
-                select 'step', t.id, v_token, t.run_id, t.target, t.tool, 1, t.seq + 1, t.timeout, null::jsonb, t.state, null::text,
+                select case when t.state is null then 'next' else 'step' end, t.id, v_token, t.run_id, t.target, t.tool, 1, t.seq + 1,
+                       t.timeout, null::jsonb, coalesce(t.state, t.delta), null::text,
                        null::double precision, null::text, null::integer, null::double precision
                 from unnest(v_plain) t where t.stays;
             get diagnostics v_got = row_count;
@@ -139,7 +140,7 @@ begin
 end
 $$;
 comment on function pgorch.advance is
-    'A worker hands in results and gets up to p_want steps, in one transaction: those that follow from the results, and with p_look others from its lanes. Rows: step (run it), quarantined (hand it in as failed), refused (a result that does not count), later (something is due again after delay_seconds), looked (message: the cursor for the next call). A step without state has that of the row above.';
+    'A worker hands in results and gets up to p_want steps, in one transaction: those that follow from the results, and with p_look others from its lanes. Rows: step (run it), next (run it: it follows from a result, and its state, which is large, is what the worker knows of it with `state` laid over), quarantined (hand it in as failed), refused (a result that does not count), later (something is due again after delay_seconds), looked (message: the cursor for the next call). A step without state has that of the row above.';
 
 create or replace function pgorch._advance_plain(
     p_bucket integer, p_worker_id uuid, p_step_ids bigint[], p_lease_tokens uuid[], p_outcomes text[], p_outputs jsonb[],
@@ -170,7 +171,7 @@ begin
     select array_agg(x.step) into v_steps
     from (
         select row(s.step_id, s.token, r.id, r.seq, s.node, s.attempt, s.started_at, s.output,
-                   c.delta, c.state, pgorch._is_due_to_fold(r.input, r.snapshot, c.delta),
+                   d.delta, c.state, pgorch._is_due_to_fold(r.input, r.snapshot, d.delta),
                    e.target, t.function, pgorch._lane_queue(t.queue, r.queue), coalesce(t.priority, r.priority),
                    extract(epoch from t.timeout)::double precision,
                    (e.target is not null and p_want > 0 and coalesce(t.priority, r.priority) >= coalesce(v_rival, -1000)
@@ -195,13 +196,19 @@ begin
             where r.bucket = p_bucket and r.id = s.run_id and r.live = 1 and r.status = 'running' limit 1 for update) r
         -- `offset 0` has each value computed once; pulled up, these would stand in every place that uses them.
         cross join lateral (select pgorch._written(s.into_key, s.output) as written offset 0) w
+        cross join lateral (select r.delta || w.written as delta offset 0) d
+        -- What is stored out of its row stays there, unless a condition asks for it: of a batch, all states would be put
+        -- together in memory, and the worker has them already.
         cross join lateral (
-            select r.delta || w.written as delta, pgorch._state(r.input, r.snapshot, r.delta) || w.written as state offset 0) c
+            select case when not pgorch._is_large(r.input, r.snapshot) then pgorch._state(r.input, r.snapshot, d.delta) end
+                   as state offset 0) c
         left join lateral (
             select e.target, m.holds from pgorch.edges e
             cross join lateral (
-                select case when e.condition is not null then jsonb_path_match(c.state, e.condition, '{}', true)
-                            when e.contains is not null then c.state @> e.contains
+                select case when e.condition is not null
+                            then jsonb_path_match(coalesce(c.state, pgorch._state(r.input, r.snapshot, d.delta)), e.condition, '{}', true)
+                            when e.contains is not null
+                            then coalesce(c.state, pgorch._state(r.input, r.snapshot, d.delta)) @> e.contains
                             else true end as holds offset 0) m
             where e.graph_id = s.graph_id and e.source = s.node and e.on_outcome in ('success', 'always')
               and m.holds is distinct from false

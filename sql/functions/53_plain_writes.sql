@@ -28,7 +28,7 @@ begin
     from unnest((select p_steps)) t
     where r.bucket = p_bucket and r.ctid = t.run_at and t.target is not null and not t.folds;
     if v_folds then
-        update pgorch.runs r set snapshot = t.state, delta = '{}', seq = r.seq + 1
+        update pgorch.runs r set snapshot = pgorch._state(r.input, r.snapshot, t.delta), delta = '{}', seq = r.seq + 1
         from unnest((select p_steps)) t
         where r.bucket = p_bucket and r.ctid = t.run_at and t.target is not null and t.folds;
     end if;

@@ -1,33 +1,16 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import psycopg
 import pytest
 from psycopg import Connection
 from psycopg.rows import DictRow
 
 from pgorch.doctor import Finding, Limits, examine
-from tests.engine.conftest import WRITTEN
-from tests.support.databases import Databases
+from tests.support.emptied import connection, database
 from tests.support.engine import Engine, Worker
 
+__all__ = ["connection", "database"]
+
 Examine = Callable[..., list[Finding]]
-
-
-@pytest.fixture(scope="session")
-def shared_database(databases: Databases) -> Iterator[str]:
-    name = databases.create(databases.template())
-    yield databases.dsn(name)
-    databases.drop(name)
-
-
-@pytest.fixture
-def database(shared_database: str) -> Iterator[str]:
-    """One for all these tests, which mend what they break; emptied after each."""
-    yield shared_database
-    with psycopg.connect(shared_database, autocommit=True) as connection:
-        for table in WRITTEN:
-            connection.execute(f"delete from pgorch.{table}".encode())
-        connection.execute("update pgorch._clock set offset_by = '0'")
 
 
 @pytest.fixture
