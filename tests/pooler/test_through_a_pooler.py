@@ -62,7 +62,7 @@ def left_behind(pooled: str) -> list[Any]:
     return [row for row in found if row != (None, None, 0, None, True)]
 
 
-async def test_a_worker_does_all_it_does(place: Place, pooled: str) -> None:  # noqa: F811
+async def test_a_worker_does_all_it_does(pooled: str, place: Place) -> None:  # noqa: F811
     @place.tool
     async def price(n: int) -> dict[str, int]:
         return {"n": n + 1}
@@ -101,9 +101,9 @@ async def test_a_worker_does_all_it_does(place: Place, pooled: str) -> None:  # 
 
 
 async def test_with_a_direct_dsn_a_worker_is_notified_and_its_death_is_seen_at_once(
-    place: Place,  # noqa: F811
     pooled: str,
     direct: str,
+    place: Place,  # noqa: F811
 ) -> None:
     @place.tool
     async def a(n: int) -> dict[str, int]:
@@ -121,9 +121,9 @@ async def test_with_a_direct_dsn_a_worker_is_notified_and_its_death_is_seen_at_o
 
 @pytest.mark.parametrize("wrong", ["another database", "the pooler"])
 async def test_a_direct_dsn_that_leads_elsewhere_is_refused_at_the_start(
-    place: Place,  # noqa: F811
     pooled: str,
     direct: str,
+    place: Place,  # noqa: F811
     wrong: str,
 ) -> None:
     elsewhere = make_conninfo(direct, dbname="postgres") if wrong == "another database" else pooled
