@@ -3,6 +3,8 @@ others before and will be used by others after. What is set, prepared, locked or
 to be left out there, or said anew in each transaction.
 """
 
+import asyncio
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, LiteralString, Self, TypeVar
@@ -64,7 +66,8 @@ async def settle(
         with _refusal():
             async with connection.transaction():
                 pass
-    connection.cursor_factory = type("Lent", (_LentAsyncCursor,), {"settings": dict(settings)})
+    own_class = {"settings": dict(settings), "turn": asyncio.Lock()}
+    connection.cursor_factory = type("Lent", (_LentAsyncCursor,), own_class)
     return False
 
 
@@ -81,7 +84,8 @@ def settle_sync(
     if connection.autocommit:
         with _refusal(), connection.transaction():
             pass
-    connection.cursor_factory = type("Lent", (_LentCursor,), {"settings": dict(settings)})
+    own_class = {"settings": dict(settings), "turn": threading.Lock()}
+    connection.cursor_factory = type("Lent", (_LentCursor,), own_class)
     return False
 
 
@@ -136,7 +140,8 @@ class _LentAsyncCursor(AsyncCursor[Row]):
     """Sends the settings along with each statement, in one round trip and one transaction."""
 
     is_lent: ClassVar[bool] = True
-    settings: ClassVar[dict[str, str]] = {}
+    settings: ClassVar[dict[str, str]]
+    turn: ClassVar[asyncio.Lock]
 
     async def execute(
         self,
@@ -146,20 +151,23 @@ class _LentAsyncCursor(AsyncCursor[Row]):
         prepare: bool | None = None,
         binary: bool | None = None,
     ) -> Self:
-        if not self.settings or not _is_alone(self.connection):
-            return await super().execute(query, params, prepare=prepare, binary=binary)
-        async with self.connection.pipeline():
-            before = AsyncCursor(self.connection)
-            await before.execute(_SET, _arguments(self.settings), prepare=False)
-            await super().execute(query, params, prepare=False, binary=binary)
-        return self
+        # Several tasks may share the connection; nothing of theirs may come into the pipeline.
+        async with self.turn:
+            if not self.settings or not _is_alone(self.connection):
+                return await super().execute(query, params, prepare=prepare, binary=binary)
+            async with self.connection.pipeline():
+                before = AsyncCursor(self.connection)
+                await before.execute(_SET, _arguments(self.settings), prepare=False)
+                await super().execute(query, params, prepare=False, binary=binary)
+            return self
 
 
 class _LentCursor(Cursor[Row]):
     """Like `_LentAsyncCursor`."""
 
     is_lent: ClassVar[bool] = True
-    settings: ClassVar[dict[str, str]] = {}
+    settings: ClassVar[dict[str, str]]
+    turn: ClassVar[threading.Lock]
 
     def execute(
         self,
@@ -169,10 +177,11 @@ class _LentCursor(Cursor[Row]):
         prepare: bool | None = None,
         binary: bool | None = None,
     ) -> Self:
-        if not self.settings or not _is_alone(self.connection):
-            return super().execute(query, params, prepare=prepare, binary=binary)
-        with self.connection.pipeline():
-            before = Cursor(self.connection)
-            before.execute(_SET, _arguments(self.settings), prepare=False)
-            super().execute(query, params, prepare=False, binary=binary)
-        return self
+        with self.turn:
+            if not self.settings or not _is_alone(self.connection):
+                return super().execute(query, params, prepare=prepare, binary=binary)
+            with self.connection.pipeline():
+                before = Cursor(self.connection)
+                before.execute(_SET, _arguments(self.settings), prepare=False)
+                super().execute(query, params, prepare=False, binary=binary)
+            return self

@@ -164,8 +164,16 @@ def test_settings_travel_with_each_statement(pooled: str, direct: str) -> None:
 
 async def test_settings_travel_with_each_statement_of_an_async_connection(pooled: str) -> None:
     connection = await connect(pooled, application_name="test")
+
+    async def ask(number: int) -> Any:
+        query = "select current_setting('statement_timeout'), %s::int"
+        return await (await connection.execute(query, [number])).fetchone()
+
     async with connection:
         assert await settle(connection, {"statement_timeout": "200"}) is False
+        # Tasks may share a connection.
+        answers = await asyncio.gather(*(ask(number) for number in range(20)))
+        assert answers == [("200ms", number) for number in range(20)]
         async with connection.cursor() as cursor:
             await cursor.execute("select current_setting('statement_timeout'), %s::int", [7])
             assert await cursor.fetchall() == [("200ms", 7)]

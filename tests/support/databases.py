@@ -12,14 +12,17 @@ from pgorch.database.migrations import migrate
 from pgorch.database.sql_files import sql_files
 from tests.support.pooler import Pooler
 
-# With PGORCH_TEST_POOLER=1, the server behind the pooler.
+# With PGORCH_TEST_POOLER=1, the server behind the pooler, and the pooler's port.
 DIRECT = "PGORCH_TEST_DIRECT"
+POOLER_PORT = "PGORCH_TEST_POOLER_PORT"
 
 
 def direct(dsn: str) -> str:
     """The address without the pooler, for what a test sees with its own eyes."""
-    server = os.environ.get(DIRECT)
-    return make_conninfo(server, dbname=str(conninfo_to_dict(dsn)["dbname"])) if server else dsn
+    server, given = os.environ.get(DIRECT), conninfo_to_dict(dsn)
+    if not server or str(given.get("port")) != os.environ[POOLER_PORT]:
+        return dsn
+    return make_conninfo(server, dbname=str(given["dbname"]))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg.rows import DictRow, dict_row
 
-from tests.support.databases import DIRECT, Databases, direct
+from tests.support.databases import DIRECT, POOLER_PORT, Databases, direct
 from tests.support.emptied import SharedConnection
 from tests.support.pooler import Pooler, pooler_program
 from tests.support.server import TestRun, description, shared_server, wait_for_end_of_sessions
@@ -57,7 +57,7 @@ def session_pooler(server: str) -> Iterator[Pooler | None]:
         yield None
         return
     with Pooler(server) as pooler:
-        os.environ[DIRECT] = server
+        os.environ |= {DIRECT: server, POOLER_PORT: str(pooler.port)}
         yield pooler
 
 

@@ -56,7 +56,7 @@ class Pooler:
         self._directory = Path(tempfile.mkdtemp(prefix="pgorch-pooler-"))
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            self._port = int(probe.getsockname()[1])
+            self.port = int(probe.getsockname()[1])
         (self._directory / "users").write_text(f'"{self._user}" "{target.get("password", "")}"\n')
         (self._directory / "conf").write_text(
             _SETTINGS.format(
@@ -64,7 +64,7 @@ class Pooler:
                 host="127.0.0.1" if host.startswith("/") else host,
                 port=target.get("port") or 5432,
                 user=self._user,
-                own_port=self._port,
+                own_port=self.port,
                 directory=self._directory,
                 mode=mode,
                 size=size,
@@ -88,7 +88,7 @@ class Pooler:
         self._wait()
 
     def dsn_of(self, dsn: str) -> str:
-        return make_conninfo(dsn, host="127.0.0.1", port=self._port, sslmode="disable", gssencmode="disable")
+        return make_conninfo(dsn, host="127.0.0.1", port=self.port, sslmode="disable", gssencmode="disable")
 
     def __enter__(self) -> Self:
         return self
@@ -100,7 +100,7 @@ class Pooler:
 
     def forget(self, name: str) -> None:
         """Closes its sessions in a database, which is going to be dropped."""
-        console = f"host=127.0.0.1 port={self._port} user={self._user} dbname=pgbouncer sslmode=disable"
+        console = f"host=127.0.0.1 port={self.port} user={self._user} dbname=pgbouncer sslmode=disable"
         with psycopg.connect(console, autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
             connection.execute(f'kill "{name}"'.encode())
             connection.execute(f'resume "{name}"'.encode())
@@ -109,7 +109,7 @@ class Pooler:
         deadline = time.monotonic() + 20
         while True:
             try:
-                socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
                 return
             except OSError:
                 said = self._directory / "log"
