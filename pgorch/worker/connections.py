@@ -1,67 +1,60 @@
 """Connections of a worker, with deadlines, so that a database that is gone without a word is noticed."""
 
 import asyncio
-import contextlib
-import os
 import random
-import socket
+import threading
 from typing import Any
 
-import psycopg
 from psycopg import AsyncConnection, Connection
 
-from pgorch.database.connection import connect, connect_sync
+from pgorch.database.connection import LET_GO, connect, connect_sync, cut
 from pgorch.database.pooling import settle, settle_sync
 
 _LOCK_MILLISECONDS = 300
+_OPEN_SECONDS = 5.0
 
 
 async def open_async(dsn: str, *, purpose: str, statement_seconds: float) -> AsyncConnection[Any]:
-    """A connection whose statements end after `statement_seconds`, and wait for a lock only for a second, so
+    """A connection whose statements end after `statement_seconds`, and wait for a lock only for a moment, so
     that a run that somebody holds does not hold up all others."""
-    connecting = asyncio.ensure_future(connect(dsn, application_name=f"pgorch worker {purpose}"))
+    connecting = asyncio.ensure_future(connect(dsn, application_name=f"pgorch worker {purpose}", writes=True))
     try:
         connection: AsyncConnection[Any] = await asyncio.shield(connecting)
     except asyncio.CancelledError:
         # A connect that is broken off half-way would leave its session open until it is garbage.
         connecting.add_done_callback(_close)
         raise
+    timer = asyncio.get_running_loop().call_later(_OPEN_SECONDS, cut, connection)
     try:
-        if await settle(connection, _timeouts(statement_seconds)):
+        if await settle(connection, _timeouts(statement_seconds), own=dict(LET_GO)):
             connection.prepare_threshold = 0
     except BaseException:
         await connection.close()
         raise
+    finally:
+        timer.cancel()
     return connection
 
 
 def open_sync(dsn: str, *, purpose: str, statement_seconds: float) -> Connection[Any]:
     """Like `open_async`."""
-    connection: Connection[Any] = connect_sync(dsn, application_name=f"pgorch worker {purpose}")
+    connection: Connection[Any] = connect_sync(dsn, application_name=f"pgorch worker {purpose}", writes=True)
+    timer = threading.Timer(_OPEN_SECONDS, cut, (connection,))
+    timer.start()
     try:
-        if settle_sync(connection, _timeouts(statement_seconds)):
+        if settle_sync(connection, _timeouts(statement_seconds), own=dict(LET_GO)):
             connection.prepare_threshold = 0
     except BaseException:
         connection.close()
         raise
+    finally:
+        timer.cancel()
     return connection
 
 
 def _close(connecting: "asyncio.Future[AsyncConnection[Any]]") -> None:
     if not connecting.cancelled() and connecting.exception() is None:
         connecting.result().pgconn.finish()
-
-
-def cut(connection: AsyncConnection[Any] | Connection[Any] | None) -> None:
-    """Ends a connection from outside: whoever waits for an answer gets an error now. Safe from any thread."""
-    if connection is None or connection.closed:
-        return
-    # Through a duplicate, because the descriptor itself belongs to libpq.
-    with (
-        contextlib.suppress(OSError, psycopg.Error),
-        socket.socket(fileno=os.dup(connection.fileno())) as wire,
-    ):
-        wire.shutdown(socket.SHUT_RDWR)
 
 
 def pause_seconds(failures: int) -> float:

@@ -18,21 +18,23 @@ create or replace function pgorch.advance(
     set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_bitmapscan = off
     as $$
 declare
-    v_now constant timestamptz := pgorch.clock_now();
+    v_now timestamptz;
     v_token constant uuid := pgorch._new_lease_token();
     v_count constant integer := coalesce(cardinality(p_step_ids), 0);
     v_lease record;
     v_plain pgorch._plain_step[];
     v_done bigint[];
     v_group record;
-    v_from constant timestamptz := pgorch._look_from(p_cursor, p_asleep, v_now);
+    v_from timestamptz;
     v_found record;
     v_free_queues text[];
     v_free_tools text[];
     v_counted boolean := false;
     v_got integer := 0;
 begin
-    select l.queues, l.tools, l.asleep, exists (select from pgorch.limits) as limited into v_lease
+    -- clock_now() written out: a statement of its own would cost as much as this one.
+    select l.queues, l.tools, l.asleep, exists (select from pgorch.limits) as limited,
+           clock_timestamp() + (select c.offset_by from pgorch._clock c) as now into v_lease
     from pgorch._worker_leases l
     where l.bucket = p_bucket and l.worker_id = p_worker_id and l.status <> 'dead';
     if not found then
@@ -44,6 +46,8 @@ begin
         return;
     end if;
 
+    v_now := v_lease.now;
+    v_from := pgorch._look_from(p_cursor, p_asleep, v_now);
     v_free_queues := v_lease.queues;
     v_free_tools := v_lease.tools;
     if v_lease.limited then
@@ -151,6 +155,10 @@ create or replace function pgorch._advance_plain(
     as $$
 declare
     v_steps pgorch._plain_step[];
+    v_folds boolean;
+    v_leaves boolean;
+    v_ends boolean;
+    v_watched boolean;
     v_rival integer;
 begin
     -- A run stays with its worker, unless something more urgent waits in the worker's lanes.
@@ -168,7 +176,9 @@ begin
     -- Look-ups are lateral with a limit, which fixes their order and index whatever the statistics say. Runs are
     -- locked in the order of their ids. Nothing is written before every edge is chosen, so that a result
     -- whose condition is unknown, or that nothing matches, is left to _settle() as if it had not been looked at.
-    select array_agg(x.step) into v_steps
+    select array_agg(x.step), bool_or((x.step).folds), bool_or(not (x.step).stays and (x.step).target is not null),
+           bool_or((x.step).target is null), bool_or((x.step).watched)
+    into v_steps, v_folds, v_leaves, v_ends, v_watched
     from (
         select row(s.step_id, s.token, r.id, r.seq, s.node, s.attempt, s.started_at, s.output,
                    d.delta, c.state, pgorch._is_due_to_fold(r.input, r.snapshot, d.delta),
@@ -219,7 +229,7 @@ begin
         where case when e.target is null then s.ends and r.parent_run_id is null else e.holds and t.function is not null end
     ) x;
     if v_steps is not null then
-        perform pgorch._write_plain(p_bucket, p_worker_id, v_steps, p_token, p_now);
+        perform pgorch._write_plain(p_bucket, p_worker_id, v_steps, v_folds, v_leaves, v_ends, v_watched, p_token, p_now);
     end if;
     return v_steps;
 end
