@@ -34,6 +34,14 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[RUN_DIRECTORY] = str(run.directory)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if POOLED:
+        skip = pytest.mark.skip(reason="looks at sessions, which are the pooler's")
+        for item in items:
+            if item.get_closest_marker("sessions"):
+                item.add_marker(skip)
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     if _test_run in config.stash:
         config.stash[_test_run].close()

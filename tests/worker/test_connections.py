@@ -37,6 +37,7 @@ async def kill(place: Place, purpose: str = "") -> None:
     await place.until(lambda: set(sessions(place.connection, purpose)) - killed)
 
 
+@pytest.mark.sessions
 @pytest.mark.parametrize("purpose", ["advance", "heartbeat", "listener"])
 async def test_any_connection_can_be_lost_at_any_time(place: Place, purpose: str) -> None:
     graph = declare_chain(place)
@@ -75,6 +76,7 @@ async def test_without_notifications_and_heartbeats_polling_finds_work(place: Pl
     await place.until(lambda: place.run(run_id)["finished_at"] is not None, seconds=4.5)
 
 
+@pytest.mark.sessions
 async def test_what_was_notified_while_the_listener_was_away_is_found(place: Place) -> None:
     graph = declare_chain(place)
     await place.work(timing=Timing(beat=5, poll=60, stall_exit=None))
