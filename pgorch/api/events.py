@@ -140,8 +140,9 @@ class EventStream(Response):
 
 def _after(request: Request) -> int:
     header = request.headers.get("last-event-id")
+    after = integer(request, AFTER) or 0
     if header is None:
-        return integer(request, AFTER) or 0
+        return after
     if not header.isdecimal() or not header.isascii() or int(header[:11]) > _LARGEST:
         raise Problem("invalid-value", f"Last-Event-ID is an integer from 0 to {_LARGEST}.")
     return int(header)
