@@ -102,7 +102,8 @@ begin
     ) then
         perform pgorch._check_numbers(p_value, p_what);
     end if;
-    if v_size > 256 and jsonb_path_exists(p_value, 'strict $.**{65}', '{}', true) then
+    -- Level 0 is the value itself; an empty list at level 64 is the 65th bracket.
+    if v_size > 256 and jsonb_path_exists(p_value, 'strict $.**{64} ? (@.type() == "array" || @.type() == "object")', '{}', true) then
         perform pgorch._raise('OR006', format('%s is nested deeper than 64 levels', p_what), 'Flatten it.');
     end if;
     return p_value;

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, LiteralString
 
+import orjson
 import psycopg
 from psycopg import Connection, sql
 from psycopg.types.json import set_json_loads
@@ -26,6 +27,7 @@ _RELATIONS: LiteralString = """
 """
 # Several values that were stored apart come together in one of these, each within its limit.
 _MOST_BYTES = 256 * 1024 * 1024
+_MOST_LEVELS = 64 + 8
 
 
 @dataclass
@@ -75,4 +77,17 @@ def _rows(connection: Connection[Any], wanted: sql.Composed) -> Iterator[tuple[A
 
 
 def _strictly(text: bytes | str) -> Any:
-    return strict_json.loads(text, what="What was stored", limit=_MOST_BYTES)
+    try:
+        return strict_json.loads(text, what="What was stored", limit=_MOST_BYTES)
+    except InvalidValue as error:
+        # Each value has at most 64 levels; states, documents and exports put values into others.
+        if error.errors and error.errors[0]["code"] == "depth":
+            value = orjson.loads(text)
+            if _levels(value) <= _MOST_LEVELS:
+                return value
+        raise
+
+
+def _levels(value: Any) -> int:
+    members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if members is None else 1 + max(map(_levels, members), default=0)
