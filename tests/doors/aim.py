@@ -47,7 +47,7 @@ def number(drawn: Any) -> int:
 
 
 @schemathesis.hook
-def before_call(context: HookContext, case: schemathesis.Case, kwargs: dict[str, Any]) -> None:
+def before_call(context: HookContext, case: schemathesis.Case[Any], kwargs: dict[str, Any]) -> None:
     """Aims what was drawn as something that is right. What is wrong on purpose stays wrong."""
     wrong = {location for location, drawn in _components(case) if drawn.mode.is_negative}
     if ParameterLocation.PATH not in wrong and case.path_parameters:
@@ -57,7 +57,7 @@ def before_call(context: HookContext, case: schemathesis.Case, kwargs: dict[str,
     _shorten(case)
 
 
-def _components(case: schemathesis.Case) -> list[tuple[Any, Any]]:
+def _components(case: schemathesis.Case[Any]) -> list[tuple[Any, Any]]:
     return [] if case.meta is None else list(case.meta.components.items())
 
 
@@ -66,7 +66,7 @@ def _aimed(name: str, value: Any) -> Any:
     return choice[drawn // 4 % len(choice)] if choice and drawn % 4 and value not in choice else value
 
 
-def _shorten(case: schemathesis.Case) -> None:
+def _shorten(case: schemathesis.Case[Any]) -> None:
     """Long waits, and streams that go on for ever, are right. But time is short."""
     if isinstance(case.query, dict) and str(case.query.get("wait", "")).isdecimal():
         case.query["wait"] = min(int(case.query["wait"]), 1)

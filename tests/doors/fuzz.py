@@ -200,7 +200,7 @@ _FINE = ("OR", "22")
 
 def fuzz_python(name: str, seconds: int, seed: int) -> int:
     """Runs atheris in this process; it ends the process."""
-    import atheris  # type: ignore[import-not-found,unused-ignore]
+    import atheris  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     target, examples = PYTHON[name]
     with atheris.instrument_imports(include=["pgorch", "cronsim"]):

@@ -75,7 +75,8 @@ class Creator:
 
 
 def try_graphs(creator: Creator, count: int, first_seed: int, until: float) -> None:
-    """Draws `count` graphs, or what can be done until a time; hypothesis raises what was wrong, with the smallest graph that it found."""
+    """Draws `count` graphs, or what can be done until a time. What is wrong, hypothesis raises, with the
+    smallest graph that shows it."""
     tried = 0
     while tried < count and time.monotonic() < until:
         examples = min(_BATCH, count - tried)
@@ -91,7 +92,8 @@ def try_graphs(creator: Creator, count: int, first_seed: int, until: float) -> N
         create()
         tried += examples
         if tried % 5_000 < _BATCH:
-            print(f"{tried}: {dict(creator.outcomes)}, the slowest after {creator.slowest:.2f} s", flush=True)
+            became = dict(creator.outcomes)
+            print(f"{tried}: {became}, the slowest after {creator.slowest:.2f} s", flush=True)
 
 
 def main() -> int:

@@ -70,9 +70,10 @@ def _is_literal(node: ast.expr) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "SQL"
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
-def test_nothing_decodes_more_than_json(path: Path) -> None:
-    assert list(unsafe(path.read_text())) == []
+def test_nothing_decodes_more_than_json() -> None:
+    files = sorted(ROOT.rglob("*.py"))
+    assert len(files) > 100
+    assert {str(f.relative_to(ROOT)): u for f in files if (u := list(unsafe(f.read_text())))} == {}
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from tests.api.driving import client_of, make_key
 from tests.doors.hostile import ALLOWED, EDGE, HOSTILE, WHOLE, as_doubles
 from tests.doors.readable import read_everything
 from tests.doors.tools import ODD
-from tests.support.engine import Engine, definition
+from tests.support.engine import Engine, Step, definition
 
 # No JSON, too deep, out of range, or what pgorch itself raises.
 BY_POSTGRES = ("22", "54", "OR")
@@ -201,8 +201,13 @@ async def test_what_is_at_the_edge_comes_back_everywhere(doors: Doors, client: h
     engine = doors.engine
     run = await client.post("/v1/runs", json={"graph": "plain", "initial_state": EDGE})
     run_id = run.json()["run_id"]
-    seen = []
-    engine.run({"a": lambda step: seen.append(step.state) or {"back": step.state}})
+    seen: list[Any] = []
+
+    def a(step: Step) -> Any:
+        seen.append(step.state)
+        return {"back": step.state}
+
+    engine.run({"a": a})
     state = (await client.get(f"/v1/runs/{run_id}/state")).json()
     document = (await client.get(f"/v1/runs/{run_id}")).json()
     with Client(doors.dsn) as python:
