@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
 import orjson
@@ -40,6 +41,7 @@ def create_app(
     connection_wait_seconds: float = WAIT_SECONDS,
     allowed_hosts: Collection[str] | None = None,
     no_auth: bool = False,
+    direct_dsn: str | None = None,
 ) -> Starlette:
     """The API on the database `dsn`, as an ASGI application. It starts whether or not the database is there.
 
@@ -47,11 +49,14 @@ def create_app(
     `connection_wait_seconds` for one of them is answered with 503. With `allowed_hosts`, requests under other
     host names are refused. With `no_auth` no key is asked for, so that whoever reaches it may do everything:
     only for loopback addresses. Before the server waits for open answers it calls `app.state.release()`: then
-    streams and long waits end. Raises ConfigError if the DSN cannot be read.
+    streams and long waits end. `direct_dsn` is the same database without the pooler that `dsn` leads
+    through, to listen there for changes of runs, which are else polled for. Raises ConfigError if a DSN
+    cannot be read.
     """
-    connection_parameters(dsn, application_name="pgorch api")
-    services = Services(dsn, connections, connection_wait_seconds, no_auth=no_auth)
-    endpoints = (*ENDPOINTS, _describing(ENDPOINTS))
+    for each in (dsn, direct_dsn or dsn):
+        connection_parameters(each, application_name="pgorch api")
+    services = Services(dsn, connections, connection_wait_seconds, no_auth=no_auth, direct_dsn=direct_dsn)
+    endpoints = (*ENDPOINTS, _DESCRIPTION)
     by_path: dict[str, list[Endpoint]] = {}
     for endpoint in endpoints:
         by_path.setdefault(endpoint.path, []).append(endpoint)
@@ -86,8 +91,13 @@ def create_app(
 def _describing(endpoints: tuple[Endpoint, ...]) -> Endpoint:
     """The endpoint that shows the OpenAPI document, itself included."""
 
+    @cache
+    def content() -> bytes:
+        # Takes a good part of the time to start, and most processes are never asked for it.
+        return orjson.dumps(openapi.document((*endpoints, itself)))
+
     async def show(services: Services, request: Request) -> Response:
-        return Response(content, media_type="application/json")
+        return Response(content(), media_type="application/json")
 
     shape: dict[str, Any] = {"type": "object", "description": "OpenAPI 3.1."}
     itself = Endpoint(
@@ -100,8 +110,10 @@ def _describing(endpoints: tuple[Endpoint, ...]) -> Endpoint:
         needs_database=False,
         permission=Permission.PUBLIC,
     )
-    content = orjson.dumps(openapi.document((*endpoints, itself)))
     return itself
+
+
+_DESCRIPTION = _describing(ENDPOINTS)
 
 
 async def _not_routed(request: Request, error: Exception) -> Response:

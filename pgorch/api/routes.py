@@ -69,7 +69,7 @@ _WHATEVER: Final[dict[str, Any]] = {
 }
 _STARTS: Final = ("not-found", "idempotency-conflict")
 _DECIDES: Final = ("not-found", "wrong-state")
-_DECIDE_TEXT: Final = "Decide the open approval of a run; without a body it is approved"
+_DECIDE_TEXT: Final = "Decide the open approval of a run; without a body a plain one is approved"
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     # The mission.

@@ -9,10 +9,12 @@ from uuid import UUID
 
 import orjson
 
+from pgorch.database.connection import cut
 from pgorch.database.worker_queries import Advanced, Result
 from pgorch.tool import Context, Tool
 from pgorch.worker.outcomes import Outcome
 from pgorch.worker.sql_steps import SQL_STEP
+from pgorch.worker.state import State
 
 # Roles of steps whose tool takes its arguments by name from the input, laid over the state.
 BY_NAME = ("loose item", "undo")
@@ -21,13 +23,14 @@ BY_NAME = ("loose item", "undo")
 class Running:
     """One attempt of a step, from the moment it was given to this worker to its end."""
 
-    __slots__ = ("_begun", "bucket", "context", "dropped", "overdue", "pulse", "row", "task", "timer",
-                 "tool", "worker_id")  # fmt: skip
+    __slots__ = ("_begun", "bucket", "context", "dropped", "overdue", "pulse", "row", "state", "task",
+                 "timer", "tool", "worker_id")  # fmt: skip
 
-    def __init__(self, bucket: int, worker_id: UUID, row: Advanced, tool: Tool) -> None:
+    def __init__(self, bucket: int, worker_id: UUID, row: Advanced, state: State, tool: Tool) -> None:
         self.bucket = bucket
         self.worker_id = worker_id
         self.row = row
+        self.state = state
         self.tool = tool
         self.context: Context | None = None
         self.task: asyncio.Task[None] | None = None
@@ -51,8 +54,13 @@ class Running:
         """Of those who call it, one is told True: it performs the step, or gives it back unstarted."""
         return self._begun.acquire(blocking=False)
 
+    def is_held_by(self, bucket: int, worker_id: UUID) -> bool:
+        """Must the engine have it under this lease? A transactional step may be recorded meanwhile."""
+        return self.bucket == bucket and self.worker_id == worker_id and not self.tool.transactional
+
     def result(self, outcome: Outcome) -> Result:
-        return Result(self.bucket, self.row.step_id, self.row.lease_token, outcome.kind, outcome.output)
+        row = self.row
+        return Result(self.bucket, row.step_id, row.lease_token, outcome.kind, outcome.output, self.state)
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments of the tool. Raises InvalidArguments."""
@@ -61,8 +69,8 @@ class Running:
             return tool.bind(None, {}, self.context)
         given = None if row.input is None else orjson.loads(row.input)
         state = {}
-        if given is None or row.role in BY_NAME or tool.wants_state is not None:
-            state = orjson.loads(row.state or "{}")
+        if tool.reads_state and (given is None or row.role in BY_NAME or tool.wants_state is not None):
+            state = self.state.read()
         if row.role in BY_NAME:
             given, state = None, {**state, **(given or {})}
         return tool.bind(given, state, self.context)
@@ -78,6 +86,9 @@ class Running:
             self.context.cancelled.set()
         if self.task is not None:
             self.task.cancel()
+        elif self.tool.transactional and self.context is not None:
+            # What its transaction holds comes free, and a thread that waits for an answer in vain as well.
+            cut(self.context.open_connection)
 
     def end_timer(self) -> None:
         for timer in (self.timer, self.pulse):
@@ -121,6 +132,9 @@ class InHand:
 
     def add(self, running: Running) -> None:
         self._steps[running.row.step_id] = running
+
+    def __contains__(self, running: Running) -> bool:
+        return self._steps.get(running.row.step_id) is running
 
     def get(self, step_id: int) -> Running | None:
         return self._steps.get(step_id)

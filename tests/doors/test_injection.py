@@ -54,7 +54,8 @@ async def test_filters_find_by_value_and_nothing_else(
             ("/v1/runs", f"state.{text}"), ("/v1/runs", f"label.{text}"), ("/v1/runs", text),
             ("/v1/graphs", "name"), ("/v1/runs", "graph"), ("/v1/runs", "status"), ("/v1/runs", "limit"),
             ("/v1/runs", "cursor"), ("/v1/schedules", "cursor"), ("/v1/graphs", "cursor"),
-            ("/v1/approvals", "assignee"), ("/v1/approvals", "graph"), ("/v1/runs", "state.x"), ("/v1/runs", "label.x"),
+            ("/v1/approvals", "assignee"),
+            ("/v1/approvals", "graph"), ("/v1/runs", "state.x"), ("/v1/runs", "label.x"),
         ):  # fmt: skip
             response = await client.get(path, params={name: text})
             assert response.status_code in (200, 404, 422), (path, name, text, response.text)

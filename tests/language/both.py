@@ -6,7 +6,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from tests.engine.conftest import WRITTEN
+from tests.support.emptied import EMPTY
 from tests.support.engine import Engine, Row, Step
 from tests.support.reference import Key, Reference
 from tests.support.reference.machine import ENDED, PERFORMED
@@ -100,6 +100,12 @@ class Both:
         [run_id] = [run_id for run_id, known in self.paths.items() if known == path and self._is_live(run_id)]
         self.engine.value("select pgorch.signal(%s, %s, %s)", run_id, name, Jsonb(payload))
         self.reference.signal(name, payload, path)
+        self.compare()
+
+    def retry(self) -> None:
+        """A failed run is taken up again."""
+        self.engine.value("select pgorch.retry(%s)", self.run_id)
+        self.reference.retry()
         self.compare()
 
     def crash(self) -> None:
@@ -261,8 +267,6 @@ def ended(history: Iterable[Row]) -> list[str]:
 def wipe(engine: Engine) -> None:
     """Forgets everything: a run that was left in the middle would be claimed by the next, and a graph that is
     there already is pinned to the child graphs of its time."""
-    for table in WRITTEN:
-        engine.connection.execute(f"delete from pgorch.{table}".encode())
-    engine.connection.execute("update pgorch._clock set offset_by = '0' where offset_by <> '0'")
+    engine.connection.execute(EMPTY)
     engine._tools.clear()
     engine._worker = None
