@@ -29,7 +29,7 @@ WAIT_SECONDS: Final = 5.0
 # A statement that takes longer is broken off, and the request answered with 503.
 STATEMENT_SECONDS: Final = 30
 # A request waits no longer for a new connection; the attempt goes on, for those that come after it.
-CONNECT_SECONDS: Final = 1.0
+CONNECT_SECONDS: Final = 1.5
 # After which an attempt is given up: the first packet of the next one finds a database that is back.
 _ATTEMPT_SECONDS: Final = 3
 _SETTINGS: Final = {
@@ -72,7 +72,7 @@ class Connections:
     """At most `size` connections, opened when needed and kept. DatabaseUnavailable if none is to be had.
 
     While the database is away one attempt to connect at a time serves all requests that want to know, and
-    each of them is told within a second.
+    each of them is told soon.
     """
 
     def __init__(self, dsn: str, size: int = SIZE, wait_seconds: float = WAIT_SECONDS) -> None:
