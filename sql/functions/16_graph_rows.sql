@@ -26,7 +26,7 @@ begin
     select c.oid, c.relkind, c.relpersistence, n.oid as schema_oid, n.nspname, format('%I.%I', n.nspname, c.relname) as name into v_class
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where n.nspname = v_parts[1] and c.relname = v_parts[2];
-    if v_class.oid is null or not has_schema_privilege(session_user, v_class.schema_oid, 'usage') then
+    if v_class.oid is null or not has_schema_privilege(pgorch._user(), v_class.schema_oid, 'usage') then
         problem := format('there is no table %s', pgorch._quoted(p_table));
     elsif v_class.relkind not in ('r', 'p') or v_class.relpersistence = 't' then
         problem := format('%s is no ordinary table, and changes of its rows cannot be seen', pgorch._quoted(p_table));
@@ -34,12 +34,12 @@ begin
     elsif v_class.nspname in ('pgorch', 'information_schema') or v_class.nspname like 'pg\_%' then
         problem := format('%s is a table of pgorch or of the system, and these cannot be waited for', pgorch._quoted(p_table));
         hint := 'To wait for another run, use a node of type graph, or a signal.';
-    elsif not has_table_privilege(session_user, v_class.oid, 'select') or not has_table_privilege(v_class.oid, 'select')
-          or not has_table_privilege(session_user, v_class.oid, 'trigger') or not has_table_privilege(v_class.oid, 'trigger') then
-        problem := format('%s may not wait for rows of %s', session_user, v_class.name);
-        hint := format('Its owner can allow it: grant select, trigger on %s to %I.', v_class.name, session_user);
+    elsif not has_table_privilege(pgorch._user(), v_class.oid, 'select') or not has_table_privilege(v_class.oid, 'select')
+          or not has_table_privilege(pgorch._user(), v_class.oid, 'trigger') or not has_table_privilege(v_class.oid, 'trigger') then
+        problem := format('%s may not wait for rows of %s', pgorch._user(), v_class.name);
+        hint := format('Its owner can allow it: grant select, trigger on %s to %I.', v_class.name, pgorch._user());
     elsif row_security_active(v_class.oid) then
-        problem := format('row security hides rows of %s from %s', v_class.name, session_user);
+        problem := format('row security hides rows of %s from %s', v_class.name, pgorch._user());
         hint := 'Let a role create the graph that sees all rows, or wait for a signal.';
     end if;
     if problem is null then
@@ -131,6 +131,6 @@ create or replace function pgorch._waitable_tables() returns text[]
     select array_agg(format('%I.%I', n.nspname, c.relname))
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where c.relkind in ('r', 'p') and c.relpersistence <> 't' and n.nspname not in ('pgorch', 'information_schema') and n.nspname not like 'pg\_%'
-      and has_schema_privilege(session_user, n.oid, 'usage') and has_table_privilege(session_user, c.oid, 'select')
+      and has_schema_privilege(pgorch._user(), n.oid, 'usage') and has_table_privilege(pgorch._user(), c.oid, 'select')
     $$;
 comment on function pgorch._waitable_tables() is 'Tables that the user of the session may see, for hints.';

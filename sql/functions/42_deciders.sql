@@ -7,7 +7,7 @@ begin
     -- Walked by hand: pg_has_role() calls a superuser a member of every role.
     return (
         with recursive mine(oid) as (
-            select r.oid from pg_roles r where r.rolname = session_user
+            select r.oid from pg_roles r where r.rolname = pgorch._user()
             union
             select m.roleid from pg_auth_members m join mine on m.member = mine.oid)
         select array_agg(r.rolname::text order by r.rolname) from mine join pg_roles r on r.oid = mine.oid);
@@ -20,11 +20,11 @@ create or replace function pgorch._roles(p_actor text, p_roles text[]) returns t
     as $$
 begin
     if p_roles is null then
-        return case when p_actor = session_user then pgorch._session_roles() else '{}' end;
+        return case when p_actor = pgorch._user() then pgorch._session_roles() else '{}' end;
     elsif pgorch._may_speak_for_others() then
         return p_roles;
     end if;
-    perform pgorch._raise('OR007', format('%s may not say which roles %s has', session_user, p_actor),
+    perform pgorch._raise('OR007', format('%s may not say which roles %s has', pgorch._user(), p_actor),
         'Leave the roles out: they are then the database roles of which the user of your session is a member.');
 end
 $$;

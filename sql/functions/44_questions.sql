@@ -24,7 +24,7 @@ begin
     -- Who may not decide because he started the run may not choose who does, either.
     if (v_node.exclude_initiator and v_actor = v_run.initiator)
        or not (pgorch._is_asked(v_approval.assignees, v_actor, v_roles) or v_roles && '{operator,admin}'
-               or v_actor = session_user and pgorch._may_speak_for_others()) then
+               or v_actor = pgorch._user() and pgorch._may_speak_for_others()) then
         perform pgorch._raise('OR007', format('%s may not reassign approval %s', v_actor, p_approval_id),
             'Its assignees may, and who has the role operator or admin; but where the graph says exclude_initiator, not who started the run.');
     end if;
