@@ -78,6 +78,17 @@ begin
                 return next pgorch._graph_error(p_path || '/key_column', 'unknown_column', format('%s has no column %s', v_table.name, pgorch._quoted(v_column)),
                     'Name the column that tells its rows apart.', v_column,
                     (select to_jsonb(array_agg(a.attname)) from pg_attribute a where a.attrelid = v_table.oid and a.attnum > 0 and not a.attisdropped));
+            elsif exists (
+                    select from pg_attribute a
+                    where a.attrelid = v_table.oid and a.attname = coalesce(v_column, v_table.key_column) and not pgorch._is_key_type(a.atttypid)) then
+                return next pgorch._graph_error(p_path || case when v_column is null then '' else '/key_column' end, 'bad_value',
+                    format('%s.%s is of the type %s, which is no built-in one', v_table.name, pgorch._quoted(coalesce(v_column, v_table.key_column)),
+                        (select format_type(a.atttypid, a.atttypmod) from pg_attribute a
+                         where a.attrelid = v_table.oid and a.attname = coalesce(v_column, v_table.key_column))),
+                    'Name a column of a built-in type, such as text, bigint or uuid: to compare with another runs its maker''s code.');
+            elsif not pgorch._json_is_plain(v_table.oid) then
+                return next pgorch._graph_error(p_path || '/table', 'bad_value',
+                    format('%s has a column whose type somebody has cast to json: to read it runs his code', v_table.name), 'Drop that cast, or wait for a signal.');
             end if;
         end if;
     end if;
