@@ -64,8 +64,10 @@ _APPROVALS: Final[LiteralString] = """
           and (%(assignee)s::text is null or %(assignee)s::text = any (a.assignees))
           and (not %(overdue)s or a.overdue)
           and (not %(mine)s or pgorch._waits_for(
-              a.assignees, case when a.exclude_initiator then a.initiator end, a.approved_by,
-              me.name, me.roles))
+              a.assignees,
+              case when a.exclude_initiator and pgorch._has_started(a.bucket, a.run_id, me.name)
+                   then me.name end,
+              a.approved_by, me.name, me.roles))
         order by a.approval_id limit %(limit)s::int) x
 """
 _STANDING: Final[LiteralString] = """
