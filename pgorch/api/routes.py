@@ -39,7 +39,10 @@ _GRAPH_BODY: Final[dict[str, Any]] = {
                 "required": ["id"],
                 "properties": {
                     "id": {"type": "string"},
-                    "type": {"enum": ["task", "approval", "pass", "fail"], "default": "task"},
+                    "type": {
+                        "enum": ["task", "approval", "wait", "map", "graph", "pass", "fail"],
+                        "default": "task",
+                    },
                     "function": {"type": "string", "description": "The tool that a task calls."},
                 },
             },

@@ -110,3 +110,16 @@ async def test_answers_are_what_the_document_says(client: httpx.AsyncClient, eng
     await check("POST", "/graph/resume/{run_id}", f"/graph/resume/{runs[1]}")
     await check("GET", of_approval, approval)
     await check("POST", "/v1/runs/{run_id}/cancel", f"/v1/runs/{idle}/cancel", {"reason": "x"})
+
+
+async def test_the_types_of_nodes_are_those_of_the_engine(client: httpx.AsyncClient, engine: Engine) -> None:
+    document = (await client.get("/openapi.json")).json()
+    body = document["paths"]["/graph/create"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    while "$ref" in body:
+        body = document["components"]["schemas"][body["$ref"].rpartition("/")[2]]
+    described = body["properties"]["nodes"]["items"]["properties"]["type"]["enum"]
+    check = engine.value(
+        "select pg_get_constraintdef(oid) from pg_constraint"
+        " where conrelid = 'pgorch.nodes'::regclass and conname = 'nodes_type_check'"
+    )
+    assert set(described) == set(re.findall(r"'(\w+)'::text", check))
