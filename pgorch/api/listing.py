@@ -1,6 +1,7 @@
 """What lists show: pages of the documented views, each row as JSON."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final, LiteralString
 from uuid import UUID
 
@@ -26,6 +27,9 @@ _RUNS: Final[LiteralString] = """
           and r.run_id < coalesce(%(before)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
           and (%(statuses)s::text[] is null or r.status = any (%(statuses)s::pgorch.run_status[]))
           and (%(graphs)s::uuid[] is null or r.graph_id = any (%(graphs)s::uuid[]))
+          and (%(initiator)s::text is null or r.initiator = %(initiator)s::text)
+          and (%(created_after)s::timestamptz is null or r.created_at >= %(created_after)s::timestamptz)
+          and (%(created_before)s::timestamptz is null or r.created_at < %(created_before)s::timestamptz)
           {and_unfinished} {and_filters}
         order by r.run_id desc limit %(limit)s::int) x
     order by x.run_id desc limit %(limit)s::int
@@ -141,6 +145,9 @@ async def runs(
     limit: int,
     states: Sequence[tuple[str, str]] = (),
     labels: Sequence[tuple[str, str]] = (),
+    initiator: str | None = None,
+    created_after: datetime | None = None,
+    created_before: datetime | None = None,
 ) -> list[Row]:
     """Newest first; `states` and `labels` as in run_conditions. Raises NotFound if `graph` names none."""
     graphs = None
@@ -154,7 +161,15 @@ async def runs(
     return await _rows(
         connection,
         query,
-        {"statuses": list(statuses) or None, "graphs": graphs, "before": before, "limit": limit},
+        {
+            "statuses": list(statuses) or None,
+            "graphs": graphs,
+            "before": before,
+            "limit": limit,
+            "initiator": initiator,
+            "created_after": created_after,
+            "created_before": created_before,
+        },
     )
 
 
