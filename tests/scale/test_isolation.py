@@ -296,18 +296,18 @@ def test_the_document_of_a_run_touches_its_bucket_alone(
 
 CALLED = """
     advance approval_document approve beat cancel check_move claim_deliveries comment create_schedule
-    decide delete_schedule diff_states enlist_worker explain export_run fire_schedule fork is_to_drain leave move
-    pause
-    pause_schedule perform_sql reassign record_delivery reject resend_delivery resume resume_schedule retry run_document
-    run_events run_progress run_sql_steps run_state run_tree schedule_document set_labels signal skip start
-    start_many state_at tend_deliveries tick timeline trigger_schedule watch_run
+    decide delete_schedule diff_states enlist_worker explain export_run fire_schedule fork is_to_drain
+    leave move pause pause_schedule perform_sql reassign record_delivery reject resend_delivery resume
+    resume_schedule retry run_document run_events run_progress run_sql_steps run_state run_tree
+    schedule_document set_labels signal skip start start_many state_at tend_deliveries tick timeline
+    trigger_schedule watch_run
 """
 # Or for runs wherever they are.
 WITHOUT_RUNS = """
     api_principal bucket_count bucket_of bulk clock_now create_graph create_hook create_key delete_graph
-    delete_hook drain_worker drop_limit due_schedules explain_graph fail_schedule find_graph list_audit maintain new_hook_secret
-    new_run_id pause_hook register_tools resume_hook retention revoke_key rotate_hook_secret set_clock
-    set_limit set_retention test_hook update_hook uuid7 validate_graph
+    delete_hook drain_worker drop_limit due_schedules explain_graph fail_schedule find_graph list_audit
+    maintain new_hook_secret new_run_id pause_hook register_tools resume_hook retention revoke_key
+    rotate_hook_secret set_clock set_limit set_retention test_hook update_hook uuid7 validate_graph
 """
 
 
