@@ -19,6 +19,7 @@ from pgorch.cli import (
     keys,
     limits,
     lists,
+    lost,
     migrate,
     retention,
     run,
@@ -78,6 +79,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(hooks.app, name="hooks")
 app.add_typer(audit.app, name="audit")
 app.command("doctor")(doctor.doctor)
+app.command("lost")(lost.lost)
 app.command("bench")(bench)
 
 

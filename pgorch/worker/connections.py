@@ -1,80 +1,60 @@
 """Connections of a worker, with deadlines, so that a database that is gone without a word is noticed."""
 
 import asyncio
-import contextlib
-import os
 import random
-import socket
+import threading
 from typing import Any
 
-import psycopg
 from psycopg import AsyncConnection, Connection
 
-from pgorch.database.connection import connect, connect_sync
+from pgorch.database.connection import LET_GO, connect, connect_sync, cut
+from pgorch.database.pooling import settle, settle_sync
 
 _LOCK_MILLISECONDS = 300
+_OPEN_SECONDS = 5.0
 
 
 async def open_async(dsn: str, *, purpose: str, statement_seconds: float) -> AsyncConnection[Any]:
-    """A connection whose statements end after `statement_seconds`, and wait for a lock only for a second, so
+    """A connection whose statements end after `statement_seconds`, and wait for a lock only for a moment, so
     that a run that somebody holds does not hold up all others."""
-    connecting = asyncio.ensure_future(connect(dsn, application_name=f"pgorch worker {purpose}"))
+    connecting = asyncio.ensure_future(connect(dsn, application_name=f"pgorch worker {purpose}", writes=True))
     try:
         connection: AsyncConnection[Any] = await asyncio.shield(connecting)
     except asyncio.CancelledError:
         # A connect that is broken off half-way would leave its session open until it is garbage.
         connecting.add_done_callback(_close)
         raise
+    timer = asyncio.get_running_loop().call_later(_OPEN_SECONDS, cut, connection)
     try:
-        row = await (await connection.execute("select pg_backend_pid()", prepare=False)).fetchone()
-        if is_session(connection, row):
-            await connection.execute(_timeouts(statement_seconds))
+        if await settle(connection, _timeouts(statement_seconds), own=dict(LET_GO)):
             connection.prepare_threshold = 0
-        else:
-            connection.prepare_threshold = None
     except BaseException:
         await connection.close()
         raise
+    finally:
+        timer.cancel()
     return connection
 
 
 def open_sync(dsn: str, *, purpose: str, statement_seconds: float) -> Connection[Any]:
     """Like `open_async`."""
-    connection: Connection[Any] = connect_sync(dsn, application_name=f"pgorch worker {purpose}")
+    connection: Connection[Any] = connect_sync(dsn, application_name=f"pgorch worker {purpose}", writes=True)
+    timer = threading.Timer(_OPEN_SECONDS, cut, (connection,))
+    timer.start()
     try:
-        row = connection.execute("select pg_backend_pid()", prepare=False).fetchone()
-        if is_session(connection, row):
-            connection.execute(_timeouts(statement_seconds))
+        if settle_sync(connection, _timeouts(statement_seconds), own=dict(LET_GO)):
             connection.prepare_threshold = 0
-        else:
-            connection.prepare_threshold = None
     except BaseException:
         connection.close()
         raise
+    finally:
+        timer.cancel()
     return connection
 
 
 def _close(connecting: "asyncio.Future[AsyncConnection[Any]]") -> None:
     if not connecting.cancelled() and connecting.exception() is None:
         connecting.result().pgconn.finish()
-
-
-def is_session(connection: AsyncConnection[Any] | Connection[Any], row: Any) -> bool:
-    """Are we alone in the session? `row` is what pg_backend_pid() says; a pooler, which lends us sessions of
-    its own, told us another process id. What is set or prepared in those is met by others."""
-    return row is not None and row[0] == connection.info.backend_pid
-
-
-def cut(connection: AsyncConnection[Any] | Connection[Any] | None) -> None:
-    """Ends a connection from outside: whoever waits for an answer gets an error now. Safe from any thread."""
-    if connection is None or connection.closed:
-        return
-    # Through a duplicate, because the descriptor itself belongs to libpq.
-    with (
-        contextlib.suppress(OSError, psycopg.Error),
-        socket.socket(fileno=os.dup(connection.fileno())) as wire,
-    ):
-        wire.shutdown(socket.SHUT_RDWR)
 
 
 def pause_seconds(failures: int) -> float:
@@ -85,9 +65,10 @@ def pause_seconds(failures: int) -> float:
     return float(min(0.1 * 2.0 ** min(failures - 1, 10), 1.0) * random.uniform(0.5, 1.0))
 
 
-def _timeouts(statement_seconds: float) -> bytes:
-    milliseconds = int(statement_seconds * 1000)
-    return (
-        f"set statement_timeout = {milliseconds}; set lock_timeout = {_LOCK_MILLISECONDS}; "
-        f"set idle_in_transaction_session_timeout = {milliseconds}"
-    ).encode()
+def _timeouts(statement_seconds: float) -> dict[str, str]:
+    milliseconds = str(int(statement_seconds * 1000))
+    return {
+        "statement_timeout": milliseconds,
+        "lock_timeout": str(_LOCK_MILLISECONDS),
+        "idle_in_transaction_session_timeout": milliseconds,
+    }

@@ -9,13 +9,16 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection
 
+from pgorch.database.connection import cut
+from pgorch.database.pooling import is_lent
 from pgorch.errors import PgorchError
-from pgorch.worker.connections import cut, open_async, pause_seconds
+from pgorch.worker.connections import open_async, pause_seconds
 from pgorch.worker.identity import Timing
 
 log = logging.getLogger("pgorch.worker")
 
-_CHECK_SECONDS = 15.0
+_CHECK_SECONDS = 5.0
+_ANSWER_SECONDS = 4.0
 
 
 class Listening:
@@ -35,7 +38,7 @@ class Listening:
                 connection = await open_async(
                     self._dsn, purpose="listener", statement_seconds=self._timing.answer
                 )
-                if connection.prepare_threshold is None:
+                if is_lent(connection):
                     log.info("behind a pooler nothing is heard: work is found by looking for it")
                     return
                 await connection.execute("listen pgorch_work", prepare=False)
@@ -56,7 +59,7 @@ class Listening:
             async for notification in connection.notifies(timeout=_CHECK_SECONDS):
                 self._look(int(notification.payload) if notification.payload.isdigit() else None)
             # A connection that broke without a word looks like one on which nothing happens: ask.
-            timer = asyncio.get_running_loop().call_later(self._timing.answer, cut, connection)
+            timer = asyncio.get_running_loop().call_later(_ANSWER_SECONDS, cut, connection)
             try:
                 await connection.execute("select 1")
             finally:

@@ -23,7 +23,7 @@ create or replace function pgorch._decision_of(p_entry pgorch.history) returns j
     as $$
 begin
     if p_entry.kind = 'approval_decided' then
-        return coalesce(p_entry.output -> 'data', '{}') || (p_entry.output - '{data,approval_id,at}'::text[]);
+        return pgorch._decision_var(p_entry.output -> 'data', p_entry.output - '{data,approval_id,at}'::text[]);
     end if;
     return null;
 end

@@ -219,3 +219,13 @@ async def test_who_may_not_decide_has_nothing_in_his_own_inbox(call: Callers, pe
         assert await inbox(call, "?mine=true", roles=roles) == []
         assert await inbox(call, "", roles=roles) == ["anybody"]
     assert await inbox(call, "?mine=true", roles="admin") == ["anybody"]
+
+
+@pytest.mark.parametrize("more", [{"quorum": 2}, {"form": {"type": "object"}}])
+async def test_a_request_without_body_is_no_vote(call: Callers, people: People, more: dict[str, Any]) -> None:
+    run_id = people.ask(definition([{"id": "ok", "type": "approval", **more}]))
+    problem = assert_problem(await call("POST", f"/graph/resume/{run_id}"), 422, "invalid-value")
+    assert "no plain approval" in problem["detail"]
+    assert people.actions(run_id) == []
+    answer = await call("POST", f"/graph/resume/{run_id}", {"decision": "approved"})
+    assert answer.status_code == 200

@@ -180,3 +180,26 @@ def test_a_database_user_skips_what_he_could_decide(people: People) -> None:
         skip(people, run_id)
     with people.session_of(ann):
         assert skip(people, run_id) == "completed"
+
+
+@pytest.mark.parametrize(
+    ("more", "plain"),
+    [
+        ({}, True),
+        ({"quorum": 1, "show": {"a": 1}, "title": "Go?"}, True),
+        ({"form": {"type": "object", "properties": {"note": {"type": "string"}}}}, False),
+        ({"quorum": 2}, False),
+    ],
+)
+def test_yes_without_a_word_approves_a_plain_approval_only(
+    people: People, more: dict[str, Any], plain: bool
+) -> None:
+    run_id = people.ask(definition([{"id": "ok", "type": "approval", **more}, "b"], ["ok>b"]))
+    if plain:
+        people.engine.value("select pgorch.approve_plain(%s, p_actor => 'ann')", run_id)
+        assert people.actions(run_id) == [("ann", "approve")]
+        return
+    with pytest.raises(psycopg.Error, match="ok is no plain approval") as caught:
+        people.engine.value("select pgorch.approve_plain(%s)", run_id)
+    assert caught.value.sqlstate == "OR006"
+    assert people.actions(run_id) == []

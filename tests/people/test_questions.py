@@ -189,3 +189,11 @@ def test_those_who_have_approved_count_when_it_is_passed_on(people: People) -> N
     reassign(people, people.open(run_id), ["user:bob"], actor="ann")
     people.engine.approve(run_id, actor="bob")
     assert people.engine.approvals(run_id)[0]["status"] == "approved"
+
+
+@pytest.mark.parametrize("show", [None, {"other": 1}])
+def test_the_input_of_an_approval_is_shown_where_nothing_else_is(people: People, show: Any) -> None:
+    more = {} if show is None else {"show": show}
+    run_id = people.ask(asking(title="Go?", input={"amount": "${$.a}"}, **more), {"a": 5})
+    shown = people.show(people.open(run_id))
+    assert (shown["title"], shown["show"]) == ("Go?", show or {"amount": 5})
