@@ -114,7 +114,7 @@ class Lease:
                 self._enlist(self.worker_id or new_worker_id())
                 failures = 0
                 while not self._stopping.wait(self._timing.beat):
-                    self._beat()
+                    self._beat_patiently()
             except (psycopg.Error, PgorchError, OSError) as problem:
                 failures += 1
                 if self._is_hopeless(problem):
@@ -172,6 +172,15 @@ class Lease:
                 connection, bucket, worker_id, name=listing.name, queues=listing.queues, tools=listing.tools,
                 slots=listing.slots, lease_seconds=self._timing.lease, marker=marker,
             )  # fmt: skip
+
+    def _beat_patiently(self) -> None:
+        try:
+            self._beat()
+        except psycopg.errors.LockNotAvailable as problem:
+            # A long call of advance() holds the lease's row. With another session the marker would be free
+            # for a moment, and we would be declared dead. The lease itself has some seconds left.
+            log.info("the heartbeat is tried again: %s", str(problem).strip())
+            self._asked = None
 
     def _beat(self) -> None:
         worker_id = self.worker_id
