@@ -225,6 +225,14 @@ def beat(connection: Connection[Any], bucket: int, worker_id: UUID, lease_second
     return row
 
 
+def is_to_drain(connection: Connection[Any], bucket: int, worker_id: UUID) -> bool:
+    """Was this worker asked to end what it has begun, and to go?"""
+    row = connection.execute(
+        "select pgorch.is_to_drain(p_bucket => %s::int, p_worker_id => %s::uuid)", (bucket, worker_id)
+    ).fetchone()
+    return row is not None and bool(row[0])
+
+
 def leave(connection: Connection[Any], bucket: int, worker_id: UUID) -> None:
     connection.execute(
         "select pgorch.leave(p_bucket => %s::int, p_worker_id => %s::uuid)", (bucket, worker_id)

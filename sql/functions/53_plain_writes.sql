@@ -8,7 +8,7 @@ create or replace function pgorch._write_plain(
     p_watched boolean, p_token uuid, p_now timestamptz) returns void
     language plpgsql
     -- Beyond what advance() forbids: planned while a table was tiny, an index scan would read the whole bucket.
-    set enable_indexscan = off
+    set jit = off set enable_indexscan = off
     as $$
 declare
     v_hit integer;
