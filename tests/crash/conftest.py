@@ -51,20 +51,30 @@ class Crew:
     def _connect(self) -> Connection[DictRow]:
         return psycopg.connect(self.dsn, autocommit=True, row_factory=dict_row, application_name="test")
 
-    def hire(self, count: int = 1, *, die_at: str = "", name: str = "", **timing: Any) -> list[Process]:
+    def hire(
+        self, count: int = 1, *, die_at: str = "", name: str = "", through: str = "", **timing: Any
+    ) -> list[Process]:
         """Starts worker processes and returns when they are enlisted, or one has died as it should. With a
-        name, all of them have it."""
+        name, all of them have it. `through`: a DSN that leads to the database by another way."""
         names = [name or f"worker-{len(self._processes) + at}" for at in range(count)]
         for called in names:
-            log = self._directory / f"{called}.log"
-            # As real as any process, but the modules are loaded already.
-            process = _FORKS.Process(
-                target=work, args=(self.dsn, called, timing, die_at, self.note, log), daemon=True
-            )
-            process.start()
-            self._processes.append(process)
+            self.start_one(die_at=die_at, name=called, through=through, **timing)
         self._wait_for(names)
         return self._processes[-count:]
+
+    def start_one(self, *, die_at: str = "", name: str = "", through: str = "", **timing: Any) -> Process:
+        """Starts a worker process, without waiting for it."""
+        called = name or f"worker-{len(self._processes)}"
+        log = self._directory / f"{called}.log"
+        # As real as any process, but the modules are loaded already.
+        process = _FORKS.Process(
+            target=work,
+            args=(through or self.dsn, self.dsn, called, timing, die_at, self.note, log),
+            daemon=True,
+        )
+        process.start()
+        self._processes.append(process)
+        return process
 
     def launch(
         self, *arguments: str, app: str = "tests.crash.tools:registry", directory: Path = ROOT

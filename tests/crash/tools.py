@@ -22,21 +22,22 @@ HELD_SECONDS = 6
 
 
 class DeathWish:
-    """Kills this process the first time that any process of the test comes to `point`."""
+    """Kills this process the first time that any process of the test comes to `point`, or stops it (as kill
+    -STOP does) if the wish is "stop " and the point."""
 
     def __init__(self) -> None:
         self.point = ""
         self.note = Path("/nonexistent/note")
 
     def reached(self, point: str) -> None:
-        if point != self.point:
+        if self.point not in (point, f"stop {point}"):
             return
         try:
             with self.note.open("x") as note:
                 note.write(str(time.time()))
         except FileExistsError:
             return
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL if point == self.point else signal.SIGSTOP)
 
 
 wish = DeathWish()
@@ -102,7 +103,7 @@ def overflow() -> None:
     """Fills the stack of its thread, by writing out lists in lists."""
     sys.setrecursionlimit(10**9)
     nested: list[Any] = []
-    for _ in range(10**6):
+    for _ in range(10**5):
         nested = [nested]
     repr(nested)
 

@@ -3,9 +3,12 @@
 import os
 import signal
 import time
+from collections.abc import Callable
 from typing import NamedTuple
+from uuid import UUID
 
 from tests.crash.conftest import Crew
+from tests.support.proxy import Proxy
 
 # When the first claim after an instant was made, by the clock of the database, which is that of the machine.
 _CLAIMED = """
@@ -27,13 +30,14 @@ _ATTEMPTS = """
 
 
 class Pause(NamedTuple):
-    """What a worker that was stopped and woken up cost. Seconds; `late_writes` counts entries of the run that
-    were made after it woke, `effects_after` is how much later than its lease's end it began an effect."""
+    """What came of a worker that was cut off from the database for a while. Seconds. `late_writes` counts what
+    was written into the history after the end of that while; the other two say how long after the end of its
+    lease, and after the end of that while, the worker last began an effect."""
 
     claimed_after: float
     late_writes: int
-    effects_after: float
-    went_on_after: float
+    effects_after_lease: float
+    effects_after_end: float
 
 
 def seconds_after_kills(crew: Crew, kills: int) -> list[float]:
@@ -62,28 +66,53 @@ def pause_one(crew: Crew, *, lease: float, beat: float) -> Pause:
     """Stops a worker (kill -STOP) in the middle of a step for twice its lease, while another takes it over,
     and lets it go on (kill -CONT)."""
     (paused,) = crew.hire(lease=lease, beat=beat)
-    (run_id,) = crew.start(crew.graph("go_on"))
-    crew.until(lambda: len(crew.effects()) >= 3)
-    crew.hire(lease=lease, beat=beat)
     pid = paused.pid or 0
+    run_id = _go_on(crew, lease, beat)
     stopped_at = time.time()
     os.kill(pid, signal.SIGSTOP)
     crew.until(lambda: process_state(pid) == "T")
+    return _what_came_of(crew, run_id, pid, stopped_at, lease, lambda: os.kill(pid, signal.SIGCONT))
+
+
+def cut_off_one(crew: Crew, *, lease: float, beat: float) -> Pause:
+    """Holds the wires between a worker and the database open and dead for twice its lease, while its tool goes
+    on to have effects elsewhere."""
+    with Proxy(crew.dsn) as proxy:
+        (deaf,) = crew.hire(through=proxy.dsn, lease=lease, beat=beat)
+        run_id = _go_on(crew, lease, beat)
+        held_at = time.time()
+        proxy.hold()
+        seen = _what_came_of(crew, run_id, deaf.pid or 0, held_at, lease, proxy.flow)
+        deaf.kill()
+        deaf.join(20)
+        return seen
+
+
+def _go_on(crew: Crew, lease: float, beat: float) -> UUID:
+    """A run whose step has effects all the time in the hands of the only worker; then there is another."""
+    (run_id,) = crew.start(crew.graph("go_on"))
+    crew.until(lambda: len(crew.effects()) >= 3)
+    crew.hire(lease=lease, beat=beat)
+    return run_id
+
+
+def _what_came_of(
+    crew: Crew, run_id: UUID, pid: int, began_at: float, lease: float, end: Callable[[], None]
+) -> Pause:
     run = crew.ended(run_id)
-    claimed_after = float(crew.value(_CLAIMED, [run_id], 2)) - stopped_at
-    crew.until(lambda: time.time() > stopped_at + 2 * lease, 3 * lease)
-    before = crew.value("select count(*) from pgorch.history")
-    woken_at = time.time()
-    os.kill(pid, signal.SIGCONT)
-    crew.until(lambda: "the lease is lost" in crew.logs())
+    crew.until(lambda: time.time() > began_at + 2 * lease, 3 * lease)
+    entries = crew.value("select count(*) from pgorch.history")
+    ended_at = time.time()
+    end()
     crew.until(lambda: "a tool returned in vain" in crew.logs())
+    assert "the lease is lost" in crew.logs()
     assert crew.run(run_id) == run
-    last = crew.value("select extract(epoch from max(at)) from effects where pid = %s", pid)
+    last = float(crew.value("select extract(epoch from max(at)) from effects where pid = %s", pid))
     return Pause(
-        claimed_after,
-        crew.value("select count(*) from pgorch.history") - before,
-        float(last) - (stopped_at + lease),
-        max(0.0, float(last) - woken_at),
+        claimed_after=float(crew.value(_CLAIMED, [run_id], 2)) - began_at,
+        late_writes=crew.value("select count(*) from pgorch.history") - entries,
+        effects_after_lease=last - (began_at + lease),
+        effects_after_end=last - ended_at,
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.crash.conftest import Crew
 from tests.faults.proof import injected
-from tests.faults.takeover import pause_one, seconds_after_kills, seconds_after_sigterm
+from tests.faults.takeover import cut_off_one, pause_one, seconds_after_kills, seconds_after_sigterm
 
 pytestmark = pytest.mark.long
 
@@ -27,9 +27,18 @@ def test_a_worker_paused_for_longer_than_its_lease_begins_and_writes_nothing_mor
     print(pause)
     assert pause.claimed_after <= 2.0 + 2.0
     assert pause.late_writes == 0
-    # It was paused before its lease ended; woken up, it has its watchdog look before much happens.
-    assert pause.went_on_after <= 1.0
+    # While it is stopped it cannot know; woken up, its watchdog looks within a quarter of a second.
+    assert pause.effects_after_end <= 1.0
     assert "a tool returned in vain: the lease was lost" in crew.logs()
+
+
+def test_a_worker_cut_off_from_the_database_begins_no_effect_after_its_lease(crew: Crew) -> None:
+    pause = cut_off_one(crew, lease=2.0, beat=0.5)
+    injected("the worker's wires held, open and dead, for twice the lease", "the lease is lost" in crew.logs())
+    print(pause)
+    assert pause.claimed_after <= 2.0 + 2.0
+    assert pause.late_writes == 0
+    assert pause.effects_after_lease <= 1.0
 
 
 def test_the_runs_of_a_worker_that_is_told_to_end_go_on_elsewhere_at_once(crew: Crew) -> None:
