@@ -24,7 +24,10 @@ from pgorch.worker.running import Running
 log = logging.getLogger("pgorch.worker")
 
 _CONNECTIONS = 8
-_LOSSES = 3
+_LOSSES = 5
+# The server broke the transaction off, for no fault of the tool's: it was the victim of a deadlock, met another
+# transaction, or somebody interrupted it (or a statement took too long: then it will again, and that is counted).
+_BROKEN_OFF = ("40001", "40P01", "57014")
 
 
 class Transactions:
@@ -152,7 +155,8 @@ class _Attempt:
         if not isinstance(problem, Exception):
             return False
         broken = self.connection is not None and self.connection.broken
-        if broken or (self._recording and is_transient(problem)):
+        broken_off = isinstance(problem, psycopg.Error) and problem.sqlstate in _BROKEN_OFF
+        if broken or broken_off or (self._recording and is_transient(problem)):
             self.lost_connection(problem)
         elif self._recording and not self._recorded:
             self.outcome = outcomes.error("ResultRefused", str(problem), retryable=False)
