@@ -37,7 +37,8 @@ async def open_connection(dsn: str, application_name: str = "pgorch api") -> Asy
         raise
     try:
         await connection.execute(
-            "select set_config('timezone', 'UTC', false), set_config('statement_timeout', %s, false)",
+            "select set_config('timezone', 'UTC', false), set_config('statement_timeout', %s, false), "
+            "set_config('default_transaction_isolation', 'read committed', false)",
             [f"{STATEMENT_SECONDS}s"],
         )
     except BaseException:

@@ -87,7 +87,9 @@ def pause_seconds(failures: int) -> float:
 
 def _timeouts(statement_seconds: float) -> bytes:
     milliseconds = int(statement_seconds * 1000)
+    # The engine locks what it decides on and reads it after that: with an older snapshot it would only fail.
     return (
         f"set statement_timeout = {milliseconds}; set lock_timeout = {_LOCK_MILLISECONDS}; "
-        f"set idle_in_transaction_session_timeout = {milliseconds}"
+        f"set idle_in_transaction_session_timeout = {milliseconds}; "
+        "set default_transaction_isolation = 'read committed'"
     ).encode()

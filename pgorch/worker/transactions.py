@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection, Connection, Rollback
+from psycopg import AsyncConnection, Connection, IsolationLevel, Rollback
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
 from pgorch.database.connection import connection_parameters
@@ -25,8 +25,8 @@ log = logging.getLogger("pgorch.worker")
 
 _CONNECTIONS = 8
 _LOSSES = 5
-# The server broke the transaction off, for no fault of the tool's: it was the victim of a deadlock, met another
-# transaction, or somebody interrupted it (or a statement took too long: then it will again, and that is counted).
+# The server broke the transaction off for no fault of the tool's: it met another transaction, or somebody
+# interrupted it. (Or a statement took too long: then it will again, and in the end that is an error.)
 _BROKEN_OFF = ("40001", "40P01", "57014")
 
 
@@ -43,12 +43,12 @@ class Transactions:
         if sync_tools:
             self._pool = ConnectionPool(
                 kwargs=self._parameters, min_size=0, max_size=_CONNECTIONS, open=True,
-                check=ConnectionPool.check_connection,
+                check=ConnectionPool.check_connection, configure=_configure,
             )  # fmt: skip
         if async_tools:
             self._async_pool = AsyncConnectionPool(
                 kwargs=self._parameters, min_size=0, max_size=_CONNECTIONS, open=False,
-                check=AsyncConnectionPool.check_connection,
+                check=AsyncConnectionPool.check_connection, configure=_configure_async,
             )  # fmt: skip
             await self._async_pool.open()
 
@@ -114,6 +114,16 @@ class Transactions:
             "TransactionLost",
             f"The transaction was lost {_LOSSES} times, the last time because: {attempt.lost}",
         )
+
+
+# Whatever the role's default is: under a stricter level the checkpoints of one run's branches would break
+# each other off. A tool that wants one says so first: SET TRANSACTION.
+def _configure(connection: Connection[Any]) -> None:
+    connection.isolation_level = IsolationLevel.READ_COMMITTED
+
+
+async def _configure_async(connection: AsyncConnection[Any]) -> None:
+    await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
 
 
 class _Attempt:

@@ -1,12 +1,25 @@
 -- Writing history and the run's row, and telling those who wait.
 
+create or replace function pgorch._notify(p_channel text, p_payload text) returns void
+    language plpgsql
+    as $$
+begin
+    -- One listener of anybody's that is stuck in a transaction, in whatever database of the server, lets the queue fill
+    -- up; then each commit that notifies fails. Ours must not, and need not: who is not told finds it by looking.
+    if pg_notification_queue_usage() < 0.9 then
+        perform pg_notify(p_channel, p_payload);
+    end if;
+end
+$$;
+comment on function pgorch._notify is 'NOTIFY, unless the server''s queue of notifications is about to be full.';
+
 create or replace function pgorch._wake_workers(p_bucket integer) returns void
     language plpgsql
     as $$
 begin
     -- NOTIFY takes a lock over the whole server at commit, so it is sent only to somebody.
     if exists (select from pgorch._worker_leases l where l.bucket = p_bucket and l.asleep) then
-        perform pg_notify('pgorch_work', p_bucket::text);
+        perform pgorch._notify('pgorch_work', p_bucket::text);
     end if;
 end
 $$;
@@ -16,7 +29,7 @@ create or replace function pgorch._tell_watchers(p_run pgorch.runs, p_now timest
     as $$
 begin
     if p_run.watched_until > p_now then
-        perform pg_notify('pgorch_runs', p_run.id::text);
+        perform pgorch._notify('pgorch_runs', p_run.id::text);
     end if;
 end
 $$;

@@ -25,9 +25,11 @@ class Storm:
 
 
 @contextmanager
-def storm(dsn: str, function: str, purpose: str = "%", every: float = 0.2, share: float = 0.3) -> Iterator[Storm]:
-    """As long as the block runs: every `every` seconds a share of the workers' sessions of a purpose is given to
-    pg_terminate_backend or pg_cancel_backend. Statistics of it fill the Storm."""
+def storm(
+    dsn: str, function: str, purpose: str = "%", every: float = 0.2, share: float = 0.3
+) -> Iterator[Storm]:
+    """While the block runs: every `every` seconds a share of the workers' sessions of a purpose is given to
+    `function`, pg_terminate_backend or pg_cancel_backend. The Storm counts."""
     over = threading.Event()
     seen = Storm()
     query = (
@@ -58,5 +60,3 @@ def sessions_opened(connection: psycopg.Connection[dict[str, object]]) -> int:
     row = connection.execute(query).fetchone()
     assert row is not None
     return int(str(row["sessions"]))
-
-

@@ -39,10 +39,11 @@ def test_the_server_dies_during_recovery_again_and_again(own_crew: Crew, own_ser
     assert crew.value("select array_agg(distinct status::text) from pgorch.runs") == ["completed"]
     assert crew.value("select count(*) = 300 and count(distinct run_id) = 300 from payments")
     assert all(worker.is_alive() for worker in workers)
-    print(f"attempts lost: {crew.value('''select count(*) from pgorch.history where kind = 'attempt_lost' ''')}")
+    lost = "select count(*) from pgorch.history where kind = 'attempt_lost'"
+    print(f"{crew.value(lost)} attempts were lost")
 
 
-def test_work_goes_on_within_seconds_of_an_immediate_restart(own_crew: Crew, own_server: EmbeddedServer) -> None:
+def test_work_goes_on_within_seconds_of_a_restart(own_crew: Crew, own_server: EmbeddedServer) -> None:
     seen = seconds_to_recover(own_crew, own_server, away=1.0)
     injected("the server killed under load", f"a session ended with: {seen.farewell}")
     print(seen)
