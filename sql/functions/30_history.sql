@@ -17,8 +17,11 @@ create or replace function pgorch._wake_workers(p_bucket integer) returns void
     language plpgsql
     as $$
 begin
-    -- NOTIFY takes a lock over the whole server at commit, so it is sent only to somebody.
-    if exists (select from pgorch._worker_leases l where l.bucket = p_bucket and l.asleep) then
+    -- NOTIFY takes a lock over the whole server at commit, so it is sent only to somebody, and of many transactions at once
+    -- only a few send it: those that are told look again soon after, and so find what the others have committed meanwhile.
+    -- A few, not one, so that one that stays open for long does not keep the news of all others back.
+    if exists (select from pgorch._worker_leases l where l.bucket = p_bucket and l.asleep)
+       and pg_try_advisory_xact_lock(hashtext('pgorch.wake'), p_bucket * 4 + pg_backend_pid() % 4) then
         perform pgorch._notify('pgorch_work', p_bucket::text);
     end if;
 end

@@ -105,8 +105,8 @@ def g8(place: Place) -> Seen:
     runs = place.times(1000)
     seen = start_while_deaf(place.crew, runs, runs / 100)
     text = (
-        f"{runs} runs, {seen.cuts} listeners ended: {seen.stranded} stranded, p50 {seen.middle * 1000:.0f} ms,"
-        f" at most {seen.slowest:.2f} s"
+        f"{runs} runs, {seen.cuts} listeners ended: {seen.stranded} stranded,"
+        f" p50 {seen.middle * 1000:.0f} ms, at most {seen.slowest:.2f} s"
     )
     return text, seen.stranded == 0 and seen.slowest <= 1.0
 
