@@ -18,12 +18,13 @@ from pgorch.worker import outcomes
 from pgorch.worker.alarms import Alarms
 from pgorch.worker.bell import Bell
 from pgorch.worker.connections import open_async, pause_seconds
-from pgorch.worker.handing_in import HandingIn
+from pgorch.worker.handing_in import Answer, HandingIn
 from pgorch.worker.identity import Timing
 from pgorch.worker.lease import Lease
 from pgorch.worker.outcomes import RELEASE, Outcome
 from pgorch.worker.perform import Performer
 from pgorch.worker.running import InHand, Running
+from pgorch.worker.state import State
 from pgorch.worker.transactions import Transactions
 
 log = logging.getLogger("pgorch.worker")
@@ -214,7 +215,7 @@ class Working:
         answer = await self._handing_in.advance(connection, worker_id, bucket, share, look)
         if lease.worker_id != worker_id:
             return 0
-        got = self._take_up(bucket, lease, worker_id, answer.rows)
+        got = self._take_up(bucket, lease, worker_id, answer)
         if answer.handed or got:
             self._awake.add(bucket)
         if looks and got >= answer.want:
@@ -228,19 +229,24 @@ class Working:
         if not await self._advance(connection, lease, worker_id, bucket, looks=True):
             self._to_look.add(bucket)
 
-    def _take_up(self, bucket: int, lease: Lease, worker_id: UUID, rows: list[Advanced]) -> int:
+    def _take_up(self, bucket: int, lease: Lease, worker_id: UUID, answer: Answer) -> int:
         """Begins the steps among the rows; returns how many were given to this worker."""
         got = 0
-        state = None
+        state = State(None)
+        known: dict[int, State] = {}
         loop = asyncio.get_running_loop()
-        for row in rows:
+        for row in answer.rows:
             if row.kind == "step":
-                state = row.state or state
-                if row.state is None:
-                    row = row._replace(state=state)
+                if row.state is not None:
+                    state = State(row.state)
                 got += 1
                 if lease.is_good:
-                    self._begin(bucket, worker_id, row)
+                    self._begin(bucket, worker_id, row, state)
+            elif row.kind == "next":
+                known = known or {result.step_id: result.state for result in answer.handed}
+                got += 1
+                if lease.is_good:
+                    self._begin(bucket, worker_id, row, known[row.step_id].after(str(row.state)))
             elif row.kind == "quarantined":
                 got += 1
                 self._put(bucket, row, outcomes.error("WorkerLost", str(row.message), retryable=False))
@@ -256,9 +262,9 @@ class Working:
                 log.info("a result was refused: %s", row.message, extra={"step_id": row.step_id})
         return got
 
-    def _begin(self, bucket: int, worker_id: UUID, row: Advanced) -> None:
+    def _begin(self, bucket: int, worker_id: UUID, row: Advanced, state: State) -> None:
         try:
-            self._performer.begin(Running(bucket, worker_id, row, self._registry[row.tool]))
+            self._performer.begin(Running(bucket, worker_id, row, state, self._registry[row.tool]))
         except Exception as problem:
             # Whatever is wrong with this step, the others of the batch are begun.
             log.exception("a step could not be begun", extra={"run_id": row.run_id, "step_id": row.step_id})

@@ -13,7 +13,7 @@ from tests.faults.proof import injected
 from tests.faults.storms import sessions_opened
 from tests.support.engine import definition
 
-TIMERS = 20_000
+TIMERS = 10_000
 WORKERS = 8
 AWAY_SECONDS = 10.0
 
