@@ -62,6 +62,6 @@ def test_notifications_cost_little(crew: Crew) -> None:
     injected("32 writers and somebody who sleeps all the time", f"{seen.heard} notifications heard")
     print(seen)
     assert seen.heard > 0
-    # The goal is 0.9; two measurements on a machine that others use as well differ by more. When each of these
+    # The goal is 0.9; two measurements on a machine that others use too differ by more. When each of these
     # commits notified, it was 0.32.
     assert seen.with_notify > 0.6 * seen.without
