@@ -33,6 +33,7 @@ log = logging.getLogger("pgorch.worker")
 _START_SECONDS = 30.0
 _LOOK_SECONDS = 0.25
 _MAINTAIN_SECONDS = 3600.0
+_FEW_RUNS = 500
 
 
 class Worker:
@@ -96,13 +97,12 @@ class Worker:
 
         beside = [
             asyncio.create_task(Listening(self._dsn, look, self._timing).run()),
-            asyncio.create_task(self._watch(lease)),
+            asyncio.create_task(self._watch(lease, transactions)),
             asyncio.create_task(self._maintain()),
             asyncio.create_task(Schedules(self._dsn, self._timing).run()),
             asyncio.create_task(delivering.run()),
         ]
         try:
-            await self._open(transactions)
             stall.start()
             lease.start()
             if self._to_drain:
@@ -142,13 +142,6 @@ class Worker:
             await Queries(connection).register_tools(definitions)
             return await bucket_count(connection)
 
-    async def _open(self, transactions: Transactions) -> None:
-        transactional = [tool for tool in self._registry.values() if tool.transactional]
-        await transactions.open(
-            sync_tools=any(not tool.is_async for tool in transactional),
-            async_tools=any(tool.is_async for tool in transactional),
-        )
-
     def _listing(self, buckets: int) -> Listing:
         return Listing(self.name, self._queues, tuple(sorted(self._registry)), self._slots, buckets)
 
@@ -169,10 +162,11 @@ class Worker:
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(call, *arguments)
 
-    async def _watch(self, lease: Lease) -> None:
+    async def _watch(self, lease: Lease, transactions: Transactions) -> None:
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             lease.look()
+            transactions.look()
 
     async def _maintain(self) -> None:
         while True:
@@ -180,7 +174,8 @@ class Worker:
             try:
                 connection = await open_async(self._dsn, purpose="maintenance", statement_seconds=60)
                 async with connection:
-                    while await maintain(connection):
+                    # Under a steady load a few more have always become old enough meanwhile.
+                    while await maintain(connection) > _FEW_RUNS:
                         pass
             except (psycopg.Error, PgorchError) as problem:
                 log.warning("maintenance failed and is tried again in an hour: %s", problem)

@@ -11,6 +11,7 @@ from uuid import UUID
 import psycopg
 from psycopg import AsyncConnection
 
+from pgorch.database.sessions import waiting_sessions
 from pgorch.database.worker_queries import Advanced, Look, Result, held, prepare_for_advance, tick
 from pgorch.errors import PgorchError
 from pgorch.tool import Tool
@@ -62,6 +63,7 @@ class Working:
         self._bell = Bell()
         self._in_hand = InHand(slots)
         self._handing_in = HandingIn(buckets, self._bell, timing.answer)
+        self._transactions = transactions
         self._performer = Performer(self._in_hand, self, transactions, slots=slots, timing=timing)
         self._connection: AsyncConnection[Any] | None = None
         self._failures = 0
@@ -274,12 +276,25 @@ class Working:
         self._handing_in.put(Result(bucket, row.step_id, row.lease_token, outcome.kind, outcome.output))
 
     async def _compare(self, connection: AsyncConnection[Any], worker_id: UUID) -> None:
-        """Gives back steps that the engine has given us in an answer that never arrived."""
+        """Gives back steps that the engine has given us in an answer that never arrived, and stops those of
+        which it knows nothing: after a failover that lost the claim, others may have begun them."""
         # On a connection that was lost a call may still be under way: hence once more soon after.
         self._compare_at = time.monotonic() + (self._timing.poll if self._compared else _UNDER_WAY_SECONDS)
         self._compared = True
+        if (pids := self._transactions.waiting()) and (said := await waiting_sessions(connection, pids)):
+            self._transactions.judge(said)
         for bucket in range(self._buckets):
-            for step_id, token in await held(connection, bucket, worker_id):
+            in_hand = [running for running in self._in_hand if running.is_held_by(bucket, worker_id)]
+            believed = await held(connection, bucket, worker_id)
+            for running in in_hand:
+                if (
+                    running in self._in_hand
+                    and (running.row.step_id, running.row.lease_token) not in believed
+                ):
+                    log.warning("the step is stopped: the database knows nothing of its lease",
+                                extra=running.names())  # fmt: skip
+                    self._performer.drop(running, "the database knows nothing of its lease")
+            for step_id, token in believed:
                 if not self._in_hand.has(step_id, token) and not self._handing_in.has(step_id, token):
                     log.info("a step that came in a lost answer is given back", extra={"step_id": step_id})
                     self._handing_in.put(Result(bucket, step_id, token, RELEASE.kind, RELEASE.output))

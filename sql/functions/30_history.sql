@@ -21,7 +21,8 @@ begin
     -- only a few send it: those that are told look again soon after, and so find what the others have committed meanwhile.
     -- A few, not one, so that one that stays open for long does not keep the news of all others back.
     if exists (select from pgorch._worker_leases l where l.bucket = p_bucket and l.asleep)
-       and pg_try_advisory_xact_lock(hashtext('pgorch.wake'), p_bucket * 4 + pg_backend_pid() % 4) then
+       and exists (select from generate_series(0, 3) s(slot)
+                   where pg_try_advisory_xact_lock(hashtext('pgorch.wake'), p_bucket * 4 + (pg_backend_pid() + s.slot) % 4)) then
         perform pgorch._notify('pgorch_work', p_bucket::text);
     end if;
 end
