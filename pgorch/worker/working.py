@@ -98,7 +98,8 @@ class Working:
 
     def hear(self, bucket: int | None = None) -> None:
         """A notification. Of transactions at once only some send one, and others may be about to commit."""
-        self._light_sleep = list(_LIGHT_SLEEP_SECONDS)
+        # Not so soon that a worker which is told all the time, of what others do, looks more often for it.
+        self._light_sleep = self._light_sleep or list(_LIGHT_SLEEP_SECONDS[1:])
         self.look(bucket)
 
     def tick_in(self, bucket: int, seconds: float) -> None:
