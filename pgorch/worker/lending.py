@@ -16,17 +16,15 @@ from psycopg import AsyncConnection, Connection, IsolationLevel
 from psycopg.pq import TransactionStatus
 
 from pgorch.database.connection import LET_GO, connect, connect_sync, cut, is_usable
-from pgorch.worker.connections import is_session
+from pgorch.database.pooling import settle, settle_sync
 
 log = logging.getLogger("pgorch.worker")
 
 _MOST = 8
 _NAME = "pgorch worker transaction"
-_SET = "; ".join(f"set {name} = '{value}'" for name, value in LET_GO).encode()
 # Whatever the role's default is: under a stricter level the checkpoints of one run's branches would break
 # each other off. A tool that wants one says so first: SET TRANSACTION.
 _LEVEL = IsolationLevel.READ_COMMITTED
-_PID = "select pg_backend_pid()"
 
 
 class Deadlines:
@@ -144,8 +142,7 @@ class Lender:
         connection = connect_sync(self._dsn, application_name=_NAME, writes=True)
         self._deadlines.ask(connection)
         try:
-            if is_session(connection, connection.execute(_PID, prepare=False).fetchone()):
-                connection.execute(_SET)
+            settle_sync(connection, {}, own=dict(LET_GO))
             connection.autocommit = False
             connection.isolation_level = _LEVEL
         except BaseException:
@@ -159,8 +156,7 @@ class Lender:
         connection = await connect(self._dsn, application_name=_NAME, writes=True)
         self._deadlines.ask(connection)
         try:
-            if is_session(connection, await (await connection.execute(_PID, prepare=False)).fetchone()):
-                await connection.execute(_SET)
+            await settle(connection, {}, own=dict(LET_GO))
             await connection.set_autocommit(False)
             await connection.set_isolation_level(_LEVEL)
         except BaseException:

@@ -5,8 +5,8 @@
 An API and two workers on a server of their own with fsync; runs of five steps are started over HTTP, so many
 steps a second. Finished runs are kept for a few minutes only, so that tables must stop growing. Each line is
 one time: resident memory of API and workers (MB), sessions, pick-up p50/p95/p99 and calls' p99 (ms), size of
-the schema (MB), runs kept, dead rows of hot tables. In the end the last third is compared with
-the middle one.
+the tables and of the history (MB; it goes by whole weeks), runs kept, dead rows of hot tables. In the end the
+last third is compared with the middle one.
 Exit code 1 if memory, sessions or p99 have grown by more than a tenth (and 5 MB, 2, 5 ms).
 """
 
@@ -24,7 +24,7 @@ from tests.outages.ground import Ground
 
 KEPT_MINUTES = 3
 _CLIENTS = 8
-_SLACK = {"memory": 5.0, "sessions": 2.0, "pickup_p99": 5.0, "call_p99": 5.0, "schema_mb": 5.0}
+_SLACK = {"memory": 5.0, "sessions": 2.0, "pickup_p99": 5.0, "call_p99": 5.0, "tables_mb": 5.0}
 
 
 def resident(ground: Ground) -> dict[str, float]:
@@ -35,6 +35,17 @@ def resident(ground: Ground) -> dict[str, float]:
             if line.startswith("VmRSS:"):
                 sizes[str(process.pid)] = int(line.split()[1]) / 1024
     return sizes
+
+
+def megabytes(ground: Ground, like: str) -> float:
+    """The size of the tables that are, or are not, the history's."""
+    return float(
+        ground.value(
+            "select sum(pg_total_relation_size(c.oid))::float8 / 1048576 from pg_class c"
+            " where c.relnamespace = 'pgorch'::regnamespace and c.relkind = 'r'"
+            f" and c.relname {like} 'history%%'"
+        )
+    )
 
 
 def look(ground: Ground, since: str, until: str, calls: list[float]) -> dict[str, Any]:
@@ -49,13 +60,8 @@ def look(ground: Ground, since: str, until: str, calls: list[float]) -> dict[str
         "pickup_p95": round(seen.p95, 2),
         "pickup_p99": round(seen.p99, 2),
         "call_p99": round(percentile(calls, 99) * 1000, 1),
-        "schema_mb": round(
-            ground.value(
-                "select sum(pg_total_relation_size(c.oid))::float8 / 1048576 from pg_class c"
-                " where c.relnamespace = 'pgorch'::regnamespace and c.relkind = 'r'"
-            ),
-            1,
-        ),
+        "tables_mb": round(megabytes(ground, "not like"), 1),
+        "history_mb": round(megabytes(ground, "like"), 1),
         "runs": ground.value("select count(*) from pgorch.runs"),
         "unfinished": ground.unfinished(),
         "dead": sum(dead for _, dead in dead_tuples(ground).values()),
@@ -92,7 +98,8 @@ def soak(seconds: float, rate: float, report_seconds: float, out: Path | None) -
             assert not wrong, f"calls were answered with {wrong}"
         callers.stop()
         ground.all_ended()
-        ground.check()
+        # The history of runs that were let go stays until all of its week are.
+        ground.check(except_for=("I5 nothing belongs to a run that does not exist",))
     return lines
 
 
