@@ -97,7 +97,7 @@ class Worker:
         delivering = Delivering(self._dsn, buckets, self._timing)
 
         def look(bucket: int | None) -> None:
-            working.look(bucket)
+            working.hear(bucket)
             if bucket is None:
                 delivering.look()
 
