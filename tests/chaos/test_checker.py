@@ -75,6 +75,9 @@ SEEDED: dict[str, str] = {
         " select 'claimed', run_id, node, born, item, attempt + n, gen_random_uuid()"
         " from contract.log, generate_series(1, 2) n where what = 'claimed' and node = 'a'"
     ),
+    "I14 a step came to be after what leads to it had ended": (
+        "update contract.log set born = 0 where node = 'transfer'"
+    ),
     "I17 what a transaction wrote is there once for each success": (
         "insert into outside.transfers select * from outside.transfers"
     ),
@@ -122,7 +125,8 @@ SEEDED: dict[str, str] = {
     "I29 what was given is what is read": "update outside.ext_read set digest = 'another'",
     "I31 transfers keep the total": "update outside.accounts set balance = balance + 1 where id = 1",
     "I32 little is done in vain": (
-        "insert into outside.ext_effect (what, node) select 'begin', 'a' from generate_series(1, 3000);"
+        "insert into outside.ext_effect (what, run_id, node)"
+        f" select 'begin', {WORK}, 'a' from generate_series(1, 3000);"
         "insert into pgorch.history (bucket, run_id, seq, kind, node, attempt, worker_id, at)"
         " select bucket, run_id, 100 + n, kind, node, attempt, worker_id, at"
         " from pgorch.history, generate_series(1, 1000) n"

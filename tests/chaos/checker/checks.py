@@ -114,6 +114,14 @@ CHECKS: dict[str, str] = {
               window w as (partition by c.run_id, c.node, c.born, c.item order by c.entry)) t
         where t.earlier is not null and (t.earlier_closed is null or t.earlier_closed > t.entry)
     """,
+    "I14 a step came to be after what leads to it had ended": """
+        select c.run_id,
+               format('%s came to be at entry %s, %s ended at %s', c.node, c.born, h.node, h.seq) as why
+        from contract.claims c
+        join contract.edges e on e.run_id = c.run_id and e.target = c.node and not e.in_loop
+        join contract.ends h on h.run_id = c.run_id and h.node = e.source
+        where h.seq > c.born
+    """,
     "I17 what a transaction wrote is there once for each success": """
         select coalesce(h.run_id, t.run_id) as run_id, format('%s successes, %s transfers', h.n, t.n) as why
         from (select r.run_id, r.node, count(*) as n from contract.results r
@@ -258,9 +266,10 @@ CHECKS: dict[str, str] = {
     """,
     "I32 little is done in vain": f"""
         select null::uuid as run_id, format('%s executions for %s successes', e.n, r.n) as why
-        from (select count(*) as n from outside.ext_effect e where e.what = 'begin'
-                and e.node not like 'poison%') e,
-             (select count(*) as n from contract.results r where r.accepted and r.node <> 'transfer') r
+        from (select count(*) as n from outside.ext_effect e join contract.runs r on r.id = e.run_id
+              where e.what = 'begin' and r.status <> 'cancelled' and e.node <> 'poison') e,
+             (select count(*) as n from contract.results h join contract.runs r on r.id = h.run_id
+              where h.accepted and r.status <> 'cancelled' and h.node <> 'transfer') r
         where r.n >= {ENOUGH_SUCCESSES} and e.n > r.n * (1 + {WASTED_SHARE})
     """,
 }

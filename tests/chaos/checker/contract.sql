@@ -75,6 +75,15 @@ select h.run_id, h.seq, h.kind::text, h.node, h.item, h.attempt, h.worker_id, h.
 from pgorch.history h
 where h.worker_id is not null and h.attempt is not null;
 
+-- Ends of visits, and the edges of each run's graph. In graphs that can go back, a source can end once more.
+create view contract.ends as
+select h.run_id, h.seq, h.node from pgorch.history h
+where h.kind in ('step_completed', 'step_failed', 'step_expired', 'step_skipped', 'approval_decided');
+create view contract.edges as
+select r.id as run_id, e.source, e.target,
+       exists (select from pgorch.edges b where b.graph_id = e.graph_id and (b.back or b.max_traversals is not null)) as in_loop
+from pgorch.runs r join pgorch.edges e on e.graph_id = r.graph_id;
+
 create view contract.waits as
 select h.run_id, h.node, (h.output ->> 'until')::timestamptz as until, e.at as ended_at
 from pgorch.history h
