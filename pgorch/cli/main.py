@@ -18,6 +18,7 @@ from pgorch.cli import (
     keys,
     limits,
     lists,
+    lost,
     migrate,
     retention,
     run,
@@ -76,6 +77,7 @@ app.add_typer(retention.app, name="retention")
 app.add_typer(keys.app, name="keys")
 app.add_typer(hooks.app, name="hooks")
 app.command("doctor")(doctor.doctor)
+app.command("lost")(lost.lost)
 app.command("bench")(bench)
 
 

@@ -1,8 +1,11 @@
 """Opens connections to the database, async and sync, all with the same settings."""
 
+import contextlib
+import os
 import re
 import select
-from typing import Any
+import socket
+from typing import Any, Final
 
 import psycopg
 from psycopg import AsyncConnection, Connection
@@ -23,10 +26,23 @@ SETTINGS: dict[str, str | int] = {
 }
 
 
-def connection_parameters(dsn: str, *, application_name: str) -> dict[str, Any]:
+# The server notices in the same time that we are gone: it ends what nobody waits for, and its session.
+LET_GO: Final = (
+    ("tcp_keepalives_idle", "5"),
+    ("tcp_keepalives_interval", "2"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "10s"),
+)
+
+
+def connection_parameters(
+    dsn: str, *, application_name: str, writes: bool = False, timeout_seconds: int | None = None
+) -> dict[str, Any]:
     """The parameters of `dsn` with pgorch's settings added where the DSN does not say otherwise.
 
-    Raises ConfigError if `dsn` cannot be read.
+    With `writes` only a server that can be written to will do: of several hosts the primary, and none that
+    was made read only. `timeout_seconds`: how long connecting to one host may take. Raises ConfigError if
+    `dsn` cannot be read.
     """
     try:
         given = conninfo_to_dict(dsn)
@@ -35,7 +51,12 @@ def connection_parameters(dsn: str, *, application_name: str) -> dict[str, Any]:
             f"The DSN cannot be read: {_without_secrets(error)}",
             hint="Write it as postgresql://user@host:5432/database or as host=... dbname=...",
         ) from error
-    return {"application_name": application_name, **SETTINGS, **given}
+    ours: dict[str, Any] = {"application_name": application_name, **SETTINGS}
+    if writes:
+        ours["target_session_attrs"] = "read-write"
+    if timeout_seconds is not None:
+        ours["connect_timeout"] = timeout_seconds
+    return {**ours, **given}
 
 
 def _without_secrets(error: psycopg.Error) -> str:
@@ -44,16 +65,27 @@ def _without_secrets(error: psycopg.Error) -> str:
     return text if text.startswith("invalid connection option") else re.sub('".*"', '"..."', text)
 
 
-async def connect(dsn: str, *, application_name: str, autocommit: bool = True) -> AsyncConnection[TupleRow]:
+async def connect(
+    dsn: str,
+    *,
+    application_name: str,
+    autocommit: bool = True,
+    writes: bool = False,
+    timeout_seconds: int | None = None,
+) -> AsyncConnection[TupleRow]:
     """An async connection. Raises DatabaseUnavailable if there is none to be had."""
-    parameters = connection_parameters(dsn, application_name=application_name)
+    parameters = connection_parameters(
+        dsn, application_name=application_name, writes=writes, timeout_seconds=timeout_seconds
+    )
     with translated():
         return await AsyncConnection.connect(**parameters, autocommit=autocommit)
 
 
-def connect_sync(dsn: str, *, application_name: str, autocommit: bool = True) -> Connection[TupleRow]:
+def connect_sync(
+    dsn: str, *, application_name: str, autocommit: bool = True, writes: bool = False
+) -> Connection[TupleRow]:
     """A sync connection. Raises DatabaseUnavailable if there is none to be had."""
-    parameters = connection_parameters(dsn, application_name=application_name)
+    parameters = connection_parameters(dsn, application_name=application_name, writes=writes)
     with translated():
         return Connection.connect(**parameters, autocommit=autocommit)
 
@@ -66,3 +98,15 @@ def is_usable(connection: AsyncConnection[Any] | Connection[Any]) -> bool:
     poller = select.poll()
     poller.register(connection.fileno(), select.POLLIN)
     return not poller.poll(0)
+
+
+def cut(connection: AsyncConnection[Any] | Connection[Any] | None) -> None:
+    """Ends a connection from outside: whoever waits for an answer gets an error now. Safe from any thread."""
+    if connection is None or connection.closed:
+        return
+    # Through a duplicate, because the descriptor itself belongs to libpq.
+    with (
+        contextlib.suppress(OSError, psycopg.Error),
+        socket.socket(fileno=os.dup(connection.fileno())) as wire,
+    ):
+        wire.shutdown(socket.SHUT_RDWR)

@@ -91,12 +91,28 @@ def is_transient(error: BaseException) -> bool:
     return state in _TRANSIENT_STATES or state[:2] in _TRANSIENT_CLASSES or _is_lost(error)
 
 
+def is_read_only(error: BaseException) -> bool:
+    """Does this connection lead to a server that cannot be written to, a former primary say?"""
+    if isinstance(error, PgorchError) and error.__cause__ is not None:
+        return is_read_only(error.__cause__)
+    return isinstance(error, pg.ReadOnlySqlTransaction)
+
+
 def _is_lost(error: psycopg.Error) -> bool:
     state = error.sqlstate
     if state is not None:
-        return state[:2] in _TRANSIENT_CLASSES or state in ("57P01", "57P02", "57P03", "57P05", "25006")
+        return (
+            _is_out_of_numbers(error)
+            or state[:2] in _TRANSIENT_CLASSES
+            or state in ("57P01", "57P02", "57P03", "57P05", "25006")
+        )
     # Without a SQLSTATE it comes from the client's side: no connection, or a broken one.
     return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+
+
+def _is_out_of_numbers(error: psycopg.Error) -> bool:
+    """Does the server refuse to write until it is vacuumed, since its transaction ids are used up?"""
+    return error.sqlstate == "54000" and (error.diag.source_function or "").startswith("GetNew")
 
 
 def _message(error: psycopg.Error) -> str:

@@ -1,30 +1,29 @@
 """Connections of a worker, with deadlines, so that a database that is gone without a word is noticed."""
 
 import asyncio
-import contextlib
-import os
 import random
-import socket
+import threading
 from typing import Any
 
-import psycopg
 from psycopg import AsyncConnection, Connection
 
-from pgorch.database.connection import connect, connect_sync
+from pgorch.database.connection import LET_GO, connect, connect_sync, cut
 
 _LOCK_MILLISECONDS = 300
+_OPEN_SECONDS = 5.0
 
 
 async def open_async(dsn: str, *, purpose: str, statement_seconds: float) -> AsyncConnection[Any]:
-    """A connection whose statements end after `statement_seconds`, and wait for a lock only for a second, so
+    """A connection whose statements end after `statement_seconds`, and wait for a lock only for a moment, so
     that a run that somebody holds does not hold up all others."""
-    connecting = asyncio.ensure_future(connect(dsn, application_name=f"pgorch worker {purpose}"))
+    connecting = asyncio.ensure_future(connect(dsn, application_name=f"pgorch worker {purpose}", writes=True))
     try:
         connection: AsyncConnection[Any] = await asyncio.shield(connecting)
     except asyncio.CancelledError:
         # A connect that is broken off half-way would leave its session open until it is garbage.
         connecting.add_done_callback(_close)
         raise
+    timer = asyncio.get_running_loop().call_later(_OPEN_SECONDS, cut, connection)
     try:
         row = await (await connection.execute("select pg_backend_pid()", prepare=False)).fetchone()
         if is_session(connection, row):
@@ -35,12 +34,16 @@ async def open_async(dsn: str, *, purpose: str, statement_seconds: float) -> Asy
     except BaseException:
         await connection.close()
         raise
+    finally:
+        timer.cancel()
     return connection
 
 
 def open_sync(dsn: str, *, purpose: str, statement_seconds: float) -> Connection[Any]:
     """Like `open_async`."""
-    connection: Connection[Any] = connect_sync(dsn, application_name=f"pgorch worker {purpose}")
+    connection: Connection[Any] = connect_sync(dsn, application_name=f"pgorch worker {purpose}", writes=True)
+    timer = threading.Timer(_OPEN_SECONDS, cut, (connection,))
+    timer.start()
     try:
         row = connection.execute("select pg_backend_pid()", prepare=False).fetchone()
         if is_session(connection, row):
@@ -51,6 +54,8 @@ def open_sync(dsn: str, *, purpose: str, statement_seconds: float) -> Connection
     except BaseException:
         connection.close()
         raise
+    finally:
+        timer.cancel()
     return connection
 
 
@@ -65,18 +70,6 @@ def is_session(connection: AsyncConnection[Any] | Connection[Any], row: Any) -> 
     return row is not None and row[0] == connection.info.backend_pid
 
 
-def cut(connection: AsyncConnection[Any] | Connection[Any] | None) -> None:
-    """Ends a connection from outside: whoever waits for an answer gets an error now. Safe from any thread."""
-    if connection is None or connection.closed:
-        return
-    # Through a duplicate, because the descriptor itself belongs to libpq.
-    with (
-        contextlib.suppress(OSError, psycopg.Error),
-        socket.socket(fileno=os.dup(connection.fileno())) as wire,
-    ):
-        wire.shutdown(socket.SHUT_RDWR)
-
-
 def pause_seconds(failures: int) -> float:
     """How long to wait before connecting again: at once the first time, then longer and longer, jittered so
     that not all workers come at once. A database that comes back is found within a second."""
@@ -87,7 +80,10 @@ def pause_seconds(failures: int) -> float:
 
 def _timeouts(statement_seconds: float) -> bytes:
     milliseconds = int(statement_seconds * 1000)
-    return (
-        f"set statement_timeout = {milliseconds}; set lock_timeout = {_LOCK_MILLISECONDS}; "
-        f"set idle_in_transaction_session_timeout = {milliseconds}"
-    ).encode()
+    settings = {
+        "statement_timeout": milliseconds,
+        "lock_timeout": _LOCK_MILLISECONDS,
+        "idle_in_transaction_session_timeout": milliseconds,
+        **dict(LET_GO),
+    }
+    return "; ".join(f"set {name} = '{value}'" for name, value in settings.items()).encode()

@@ -15,11 +15,11 @@ from uuid import UUID
 import psycopg
 from psycopg import AsyncConnection
 
-from pgorch.database.translation import is_transient
+from pgorch.database.connection import cut
+from pgorch.database.translation import is_read_only, is_transient
 from pgorch.database.worker_queries import Advanced, Look, Result, advance
 from pgorch.worker import outcomes
 from pgorch.worker.bell import Bell
-from pgorch.worker.connections import cut
 
 log = logging.getLogger("pgorch.worker")
 
@@ -37,6 +37,11 @@ class Answer(NamedTuple):
     handed: int
     want: int
     rows: list[Advanced]
+
+
+def _is_useless(connection: AsyncConnection[Any], problem: psycopg.Error) -> bool:
+    """Is another connection needed? One to a former primary works, but takes nothing."""
+    return connection.closed or is_read_only(problem)
 
 
 class HandingIn:
@@ -108,7 +113,7 @@ class HandingIn:
             self._put_back(batch)
             raise
         except psycopg.Error as problem:
-            if connection.closed:
+            if _is_useless(connection, problem):
                 self._put_back(batch)
                 raise
             log.warning("a batch of %d results was not taken: %s", len(batch), problem)
@@ -178,7 +183,7 @@ class HandingIn:
         try:
             return await self._call(connection, worker_id, result.bucket, [result], 0, alone=True)
         except psycopg.Error as problem:
-            if connection.closed:
+            if _is_useless(connection, problem):
                 raise
             said = ": ".join(filter(None, (problem.diag.message_primary, problem.diag.message_detail)))
             if is_transient(problem) and not self._takes_too_long(result, problem):
@@ -189,7 +194,7 @@ class HandingIn:
         try:
             return await self._call(connection, worker_id, result.bucket, [refused], 0, alone=True)
         except psycopg.Error as problem:
-            if connection.closed:
+            if _is_useless(connection, problem):
                 raise
             self._put_off(result, str(problem))
             return []

@@ -22,7 +22,7 @@ class Timing:
     """How often a worker asks which schedules are due; it wakes in time for what is due before that."""
     grace: float = 30.0
     """How long a worker that drains waits for the steps under way."""
-    answer: float = 15.0
+    answer: float = 9.0
     """After which a connection that does not answer is given up."""
     beat_answer: float = 6.0
     hook_poll: float = 1.0

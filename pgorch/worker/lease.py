@@ -13,10 +13,11 @@ from uuid import UUID
 import psycopg
 from psycopg import Connection
 
+from pgorch.database.connection import cut
 from pgorch.database.translation import is_transient, translate
 from pgorch.database.worker_queries import beat, enlist_worker, hold_marker, leave
 from pgorch.errors import PgorchError
-from pgorch.worker.connections import cut, open_sync, pause_seconds
+from pgorch.worker.connections import open_sync, pause_seconds
 from pgorch.worker.identity import Timing, new_marker, new_worker_id
 
 log = logging.getLogger("pgorch.worker")

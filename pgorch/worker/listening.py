@@ -9,13 +9,15 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection
 
+from pgorch.database.connection import cut
 from pgorch.errors import PgorchError
-from pgorch.worker.connections import cut, open_async, pause_seconds
+from pgorch.worker.connections import open_async, pause_seconds
 from pgorch.worker.identity import Timing
 
 log = logging.getLogger("pgorch.worker")
 
-_CHECK_SECONDS = 15.0
+_CHECK_SECONDS = 5.0
+_ANSWER_SECONDS = 4.0
 
 
 class Listening:
@@ -56,7 +58,7 @@ class Listening:
             async for notification in connection.notifies(timeout=_CHECK_SECONDS):
                 self._look(int(notification.payload) if notification.payload.isdigit() else None)
             # A connection that broke without a word looks like one on which nothing happens: ask.
-            timer = asyncio.get_running_loop().call_later(self._timing.answer, cut, connection)
+            timer = asyncio.get_running_loop().call_later(_ANSWER_SECONDS, cut, connection)
             try:
                 await connection.execute("select 1")
             finally:

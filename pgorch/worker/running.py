@@ -9,6 +9,7 @@ from uuid import UUID
 
 import orjson
 
+from pgorch.database.connection import cut
 from pgorch.database.worker_queries import Advanced, Result
 from pgorch.tool import Context, Tool
 from pgorch.worker.outcomes import Outcome
@@ -51,6 +52,10 @@ class Running:
         """Of those who call it, one is told True: it performs the step, or gives it back unstarted."""
         return self._begun.acquire(blocking=False)
 
+    def is_held_by(self, bucket: int, worker_id: UUID) -> bool:
+        """Must the engine have it under this lease? A transactional step may be recorded meanwhile."""
+        return self.bucket == bucket and self.worker_id == worker_id and not self.tool.transactional
+
     def result(self, outcome: Outcome) -> Result:
         return Result(self.bucket, self.row.step_id, self.row.lease_token, outcome.kind, outcome.output)
 
@@ -78,6 +83,9 @@ class Running:
             self.context.cancelled.set()
         if self.task is not None:
             self.task.cancel()
+        elif self.tool.transactional and self.context is not None:
+            # What its transaction holds comes free, and a thread that waits for an answer in vain as well.
+            cut(self.context.open_connection)
 
     def end_timer(self) -> None:
         for timer in (self.timer, self.pulse):
@@ -121,6 +129,9 @@ class InHand:
 
     def add(self, running: Running) -> None:
         self._steps[running.row.step_id] = running
+
+    def __contains__(self, running: Running) -> bool:
+        return self._steps.get(running.row.step_id) is running
 
     def get(self, step_id: int) -> Running | None:
         return self._steps.get(step_id)

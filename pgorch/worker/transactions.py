@@ -12,85 +12,70 @@ from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, Connection, Rollback
-from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
-from pgorch.database.connection import connection_parameters
-from pgorch.database.translation import is_transient
+from pgorch.database.translation import is_read_only, is_transient
 from pgorch.database.worker_queries import record, record_async
+from pgorch.errors import DatabaseUnavailable
 from pgorch.worker import outcomes
+from pgorch.worker.lending import Deadlines, Lender
 from pgorch.worker.outcomes import RELEASE, Outcome
 from pgorch.worker.running import Running
 
 log = logging.getLogger("pgorch.worker")
 
-_CONNECTIONS = 8
 _LOSSES = 3
 
 
 class Transactions:
-    """Performs transactional tools on connections of its own, which are opened when first needed."""
+    """Performs transactional tools on connections of its own, which are opened when first needed.
 
-    def __init__(self, dsn: str) -> None:
-        self._parameters = connection_parameters(dsn, application_name="pgorch worker transaction")
-        self._pool: ConnectionPool[Connection[Any]] | None = None
-        self._async_pool: AsyncConnectionPool[AsyncConnection[Any]] | None = None
+    `look` is to be called a few times a second: it gives up connections that have not answered for
+    `answer_seconds`.
+    """
+
+    def __init__(self, dsn: str, answer_seconds: float) -> None:
+        self._deadlines = Deadlines(answer_seconds)
+        self._lender = Lender(dsn, self._deadlines)
         self._losses: Counter[str] = Counter()
-
-    async def open(self, *, sync_tools: bool, async_tools: bool) -> None:
-        if sync_tools:
-            self._pool = ConnectionPool(
-                kwargs=self._parameters, min_size=0, max_size=_CONNECTIONS, open=True,
-                check=ConnectionPool.check_connection,
-            )  # fmt: skip
-        if async_tools:
-            self._async_pool = AsyncConnectionPool(
-                kwargs=self._parameters, min_size=0, max_size=_CONNECTIONS, open=False,
-                check=AsyncConnectionPool.check_connection,
-            )  # fmt: skip
-            await self._async_pool.open()
+        self.look = self._deadlines.look
 
     async def close(self) -> None:
-        if self._pool is not None:
-            self._pool.close(timeout=1)
-        if self._async_pool is not None:
-            await self._async_pool.close(timeout=1)
+        await self._lender.close()
 
     def perform(self, running: Running) -> Outcome | None:
         """Runs a sync tool. None: the step is recorded, or it was refused; nothing is to be handed in."""
-        if self._pool is None or running.context is None:
-            raise RuntimeError("no pool for sync tools was opened")
-        attempt = _Attempt(running)
+        assert running.context is not None
+        attempt = _Attempt(running, self._deadlines)
         try:
-            with self._pool.connection() as connection, attempt:
-                running.context.open_connection = attempt.connection = connection
+            with self._lender.borrow() as connection, attempt:
+                attempt.begin(connection)
                 with connection.transaction():
-                    outcome = outcomes.success(running.tool.function(**running.arguments()))
+                    outcome = attempt.performed(running)
                     if attempt.may_record(outcome):
                         attempt.judge(record(connection, running.worker_id, running.result(outcome)))
-        except PoolTimeout:
-            return RELEASE
+        except DatabaseUnavailable as problem:
+            return _not_begun(running, problem)
         except psycopg.OperationalError as problem:
             attempt.lost_connection(problem)
         return self._verdict(attempt)
 
     async def perform_async(self, running: Running) -> Outcome | None:
         """Like `perform`, for an async tool."""
-        if self._async_pool is None or running.context is None:
-            raise RuntimeError("no pool for async tools was opened")
-        attempt = _Attempt(running)
+        assert running.context is not None
+        attempt = _Attempt(running, self._deadlines)
         try:
-            async with self._async_pool.connection() as connection:
+            async with self._lender.borrow_async() as connection:
                 with attempt:
-                    running.context.open_connection = attempt.connection = connection
+                    attempt.begin(connection)
                     async with connection.transaction():
-                        outcome = outcomes.success(await running.tool.function(**running.arguments()))
+                        outcome = await attempt.performed_async(running)
                         if attempt.may_record(outcome):
                             refused = await record_async(
                                 connection, running.worker_id, running.result(outcome)
                             )
                             attempt.judge(refused)
-        except PoolTimeout:
-            return RELEASE
+        except DatabaseUnavailable as problem:
+            return _not_begun(running, problem)
         except psycopg.OperationalError as problem:
             attempt.lost_connection(problem)
         return self._verdict(attempt)
@@ -100,6 +85,8 @@ class Transactions:
         if not attempt.lost:
             self._losses.pop(key, None)
             return attempt.outcome
+        if attempt.running.dropped is not None:
+            return RELEASE
         self._losses[key] += 1
         if self._losses[key] < _LOSSES:
             log.info("a transaction was lost (%s); its step is given back", attempt.lost,
@@ -116,13 +103,43 @@ class Transactions:
 class _Attempt:
     """One transaction: catches what happens in it and says what is to be handed in."""
 
-    def __init__(self, running: Running) -> None:
+    def __init__(self, running: Running, deadlines: Deadlines) -> None:
         self.running = running
+        self._deadlines = deadlines
         self.connection: Connection[Any] | AsyncConnection[Any] | None = None
         self.outcome: Outcome | None = None
         self.lost: str | None = None
         self._recording = False
         self._recorded = False
+
+    def begin(self, connection: Connection[Any] | AsyncConnection[Any]) -> None:
+        self.connection = connection
+        self._deadlines.ask(connection)
+        if self.running.context is not None:
+            self.running.context.open_connection = connection
+
+    def performed(self, running: Running) -> Outcome:
+        """What the tool returns. While it runs the connection is its own; before and after, it is ours."""
+        self._rest()
+        try:
+            return outcomes.success(running.tool.function(**running.arguments()))
+        finally:
+            self._ask()
+
+    async def performed_async(self, running: Running) -> Outcome:
+        self._rest()
+        try:
+            return outcomes.success(await running.tool.function(**running.arguments()))
+        finally:
+            self._ask()
+
+    def _ask(self) -> None:
+        if self.connection is not None:
+            self._deadlines.ask(self.connection)
+
+    def _rest(self) -> None:
+        if self.connection is not None:
+            self._deadlines.rest(self.connection)
 
     def may_record(self, outcome: Outcome) -> bool:
         """False: the tool returned what is no result, which undoes what it wrote."""
@@ -149,9 +166,15 @@ class _Attempt:
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        if self.running.context is not None:
+            self.running.context.open_connection = None
         if not isinstance(problem, Exception):
             return False
         broken = self.connection is not None and self.connection.broken
+        if is_read_only(problem) and self.connection is not None:
+            # A former primary: the transaction belongs on the new one, and so does the next.
+            self.connection.pgconn.finish()
+            broken = True
         if broken or (self._recording and is_transient(problem)):
             self.lost_connection(problem)
         elif self._recording and not self._recorded:
@@ -159,3 +182,9 @@ class _Attempt:
         else:
             self.outcome = outcomes.raised(problem)
         return True
+
+
+def _not_begun(running: Running, problem: BaseException) -> Outcome:
+    log.info("there is no connection for a transaction (%s); its step is given back", problem,
+             extra=running.names())  # fmt: skip
+    return RELEASE

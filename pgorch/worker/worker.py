@@ -80,7 +80,7 @@ class Worker:
         """
         self._loop = asyncio.get_running_loop()
         buckets = await self._introduce()
-        transactions = Transactions(self._dsn)
+        transactions = Transactions(self._dsn, self._timing.answer)
         working = self._working = Working(
             self._dsn, self._registry, slots=self._slots, buckets=buckets, transactions=transactions,
             timing=self._timing,
@@ -96,13 +96,12 @@ class Worker:
 
         beside = [
             asyncio.create_task(Listening(self._dsn, look, self._timing).run()),
-            asyncio.create_task(self._watch(lease)),
+            asyncio.create_task(self._watch(lease, transactions)),
             asyncio.create_task(self._maintain()),
             asyncio.create_task(Schedules(self._dsn, self._timing).run()),
             asyncio.create_task(delivering.run()),
         ]
         try:
-            await self._open(transactions)
             stall.start()
             lease.start()
             if self._to_drain:
@@ -142,13 +141,6 @@ class Worker:
             await Queries(connection).register_tools(definitions)
             return await bucket_count(connection)
 
-    async def _open(self, transactions: Transactions) -> None:
-        transactional = [tool for tool in self._registry.values() if tool.transactional]
-        await transactions.open(
-            sync_tools=any(not tool.is_async for tool in transactional),
-            async_tools=any(tool.is_async for tool in transactional),
-        )
-
     def _listing(self, buckets: int) -> Listing:
         return Listing(self.name, self._queues, tuple(sorted(self._registry)), self._slots, buckets)
 
@@ -169,10 +161,11 @@ class Worker:
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(call, *arguments)
 
-    async def _watch(self, lease: Lease) -> None:
+    async def _watch(self, lease: Lease, transactions: Transactions) -> None:
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             lease.look()
+            transactions.look()
 
     async def _maintain(self) -> None:
         while True:

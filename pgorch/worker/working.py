@@ -262,12 +262,23 @@ class Working:
         self._handing_in.put(Result(bucket, row.step_id, row.lease_token, outcome.kind, outcome.output))
 
     async def _compare(self, connection: AsyncConnection[Any], worker_id: UUID) -> None:
-        """Gives back steps that the engine has given us in an answer that never arrived."""
+        """Gives back steps that the engine has given us in an answer that never arrived, and stops those of
+        which it knows nothing: after a failover that lost the claim, others may have begun them."""
         # On a connection that was lost a call may still be under way: hence once more soon after.
         self._compare_at = time.monotonic() + (self._timing.poll if self._compared else _UNDER_WAY_SECONDS)
         self._compared = True
         for bucket in range(self._buckets):
-            for step_id, token in await held(connection, bucket, worker_id):
+            in_hand = [running for running in self._in_hand if running.is_held_by(bucket, worker_id)]
+            believed = await held(connection, bucket, worker_id)
+            for running in in_hand:
+                if (
+                    running in self._in_hand
+                    and (running.row.step_id, running.row.lease_token) not in believed
+                ):
+                    log.warning("the step is stopped: the database knows nothing of its lease",
+                                extra=running.names())  # fmt: skip
+                    self._performer.drop(running, "the database knows nothing of its lease")
+            for step_id, token in believed:
                 if not self._in_hand.has(step_id, token) and not self._handing_in.has(step_id, token):
                     log.info("a step that came in a lost answer is given back", extra={"step_id": step_id})
                     self._handing_in.put(Result(bucket, step_id, token, RELEASE.kind, RELEASE.output))

@@ -124,8 +124,8 @@ async def test_a_worker_that_ends_while_it_connects_leaves_no_session(
 ) -> None:
     opened = []
 
-    async def slow(dsn: str, *, application_name: str) -> Any:
-        opened.append(await connect(dsn, application_name=application_name))
+    async def slow(dsn: str, **options: Any) -> Any:
+        opened.append(await connect(dsn, **options))
         await asyncio.sleep(0.1)
         return opened[0]
 

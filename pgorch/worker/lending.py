@@ -1,0 +1,144 @@
+"""Connections for transactional tools: opened when needed, kept, and never waited for in vain.
+
+No pool of psycopg's: that one connects in the background, ever more seldom while the database is away, and a
+check of a connection that died without a word never returns.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from psycopg import AsyncConnection, Connection
+from psycopg.pq import TransactionStatus
+
+from pgorch.database.connection import LET_GO, connect, connect_sync, cut, is_usable
+from pgorch.worker.connections import is_session
+
+_MOST = 8
+_NAME = "pgorch worker transaction"
+_SET = "; ".join(f"set {name} = '{value}'" for name, value in LET_GO).encode()
+_PID = "select pg_backend_pid()"
+
+
+class Deadlines:
+    """Questions that pgorch itself asks on a connection, and when: `look` gives up those that have waited
+    for too long. What a tool asks takes as long as it takes."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._asked: dict[Connection[Any] | AsyncConnection[Any], float] = {}
+
+    def ask(self, connection: Connection[Any] | AsyncConnection[Any]) -> None:
+        self._asked[connection] = time.monotonic()
+
+    def rest(self, connection: Connection[Any] | AsyncConnection[Any]) -> None:
+        self._asked.pop(connection, None)
+
+    def look(self) -> None:
+        """To be called a few times a second, from any thread."""
+        for connection, asked_at in list(self._asked.items()):
+            if time.monotonic() - asked_at > self._seconds:
+                cut(connection)
+
+
+class Lender:
+    """Lends connections, at most eight to threads and eight to coroutines."""
+
+    def __init__(self, dsn: str, deadlines: Deadlines) -> None:
+        self._dsn = dsn
+        self._deadlines = deadlines
+        self._slots = threading.Semaphore(_MOST)
+        self._async_slots = asyncio.Semaphore(_MOST)
+        self._idle: list[Connection[Any]] = []
+        self._async_idle: list[AsyncConnection[Any]] = []
+        self._closed = False
+
+    @contextmanager
+    def borrow(self) -> Iterator[Connection[Any]]:
+        """Raises DatabaseUnavailable if none is to be had."""
+        with self._slots:
+            connection = self._ready() or self._open()
+            try:
+                yield connection
+            finally:
+                self._deadlines.rest(connection)
+                if _is_whole(connection) and not self._closed:
+                    self._idle.append(connection)
+                else:
+                    connection.close()
+
+    @asynccontextmanager
+    async def borrow_async(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """Raises DatabaseUnavailable if none is to be had."""
+        async with self._async_slots:
+            connection = await self._async_ready() or await self._async_open()
+            try:
+                yield connection
+            finally:
+                self._deadlines.rest(connection)
+                if _is_whole(connection) and not self._closed:
+                    self._async_idle.append(connection)
+                else:
+                    await connection.close()
+
+    async def close(self) -> None:
+        """What is lent meanwhile is closed when it comes back."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+        while self._async_idle:
+            await self._async_idle.pop().close()
+
+    def _ready(self) -> Connection[Any] | None:
+        while self._idle:
+            try:
+                connection = self._idle.pop()
+            except IndexError:  # another thread was quicker
+                break
+            if is_usable(connection):
+                return connection
+            connection.close()
+        return None
+
+    async def _async_ready(self) -> AsyncConnection[Any] | None:
+        while self._async_idle:
+            connection = self._async_idle.pop()
+            if is_usable(connection):
+                return connection
+            await connection.close()
+        return None
+
+    def _open(self) -> Connection[Any]:
+        connection = connect_sync(self._dsn, application_name=_NAME, writes=True)
+        self._deadlines.ask(connection)
+        try:
+            if is_session(connection, connection.execute(_PID, prepare=False).fetchone()):
+                connection.execute(_SET)
+            connection.autocommit = False
+        except BaseException:
+            connection.close()
+            raise
+        finally:
+            self._deadlines.rest(connection)
+        return connection
+
+    async def _async_open(self) -> AsyncConnection[Any]:
+        connection = await connect(self._dsn, application_name=_NAME, writes=True)
+        self._deadlines.ask(connection)
+        try:
+            if is_session(connection, await (await connection.execute(_PID, prepare=False)).fetchone()):
+                await connection.execute(_SET)
+            await connection.set_autocommit(False)
+        except BaseException:
+            await connection.close()
+            raise
+        finally:
+            self._deadlines.rest(connection)
+        return connection
+
+
+def _is_whole(connection: Connection[Any] | AsyncConnection[Any]) -> bool:
+    return connection.info.transaction_status == TransactionStatus.IDLE
