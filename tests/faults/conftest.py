@@ -1,0 +1,3 @@
+from tests.crash.conftest import crew, own_server
+
+__all__ = ["crew", "own_server"]
