@@ -1,9 +1,10 @@
 -- Triggers on users' own tables, for waits on their rows: on a table as long as a graph names it, and no longer.
 --
 -- They are put there with the rights of whoever creates the graph (_row_table() says who may), by dynamic SQL, which has
--- no part in the path of a run. There is one for each column by which rows are found. Its arguments are that column, and
--- the table's name as nodes.wait_row and _row_waits have it: in a partition, or after the table was renamed, the name of
--- the table on which the trigger fires is another.
+-- no part in the path of a run. There are two for each column by which rows are found, one for what rows become, one for
+-- rows that are deleted or get another key. Their arguments are that column, and the table's name as nodes.wait_row and
+-- _row_waits have it: in a partition, or after the table was renamed, the name of the table on which the trigger fires is
+-- another.
 
 create or replace function pgorch._row_triggers(p_table text, p_key_column text)
     returns table (on_table regclass, name name)
@@ -11,10 +12,10 @@ create or replace function pgorch._row_triggers(p_table text, p_key_column text)
     as $$
     select t.tgrelid::regclass, t.tgname
     from pg_trigger t join pg_proc p on p.oid = t.tgfoid
-    where t.tgparentid = 0 and p.proname = '_row_changed' and p.pronamespace = 'pgorch'::regnamespace
+    where t.tgparentid = 0 and p.proname in ('_row_changed', '_row_left') and p.pronamespace = 'pgorch'::regnamespace
       and t.tgargs = convert_to(p_key_column, getdatabaseencoding()) || '\x00' || convert_to(p_table, getdatabaseencoding()) || '\x00'
     $$;
-comment on function pgorch._row_triggers(text, text) is 'The triggers for waits on a table of this name by this column: none or one, but after a renaming.';
+comment on function pgorch._row_triggers(text, text) is 'The triggers for waits on a table of this name by this column: none or two, but after a renaming.';
 
 create or replace function pgorch._watch_tables(p_graph_id uuid) returns void
     language plpgsql
@@ -22,6 +23,7 @@ create or replace function pgorch._watch_tables(p_graph_id uuid) returns void
     as $$
 declare
     v_wait record;
+    v_suffix text;
 begin
     for v_wait in
         select distinct n.wait_row ->> 'table' as table_name, n.wait_row ->> 'key_column' as key_column, t.oid
@@ -31,16 +33,18 @@ begin
         order by 1, 2
     loop
         continue when exists (select from pgorch._row_triggers(v_wait.table_name, v_wait.key_column) t where t.on_table = v_wait.oid);
+        v_suffix := case when octet_length(v_wait.key_column) <= 47 then v_wait.key_column else md5(v_wait.key_column) end;
         execute format('create or replace trigger %I after insert or update on %s for each row execute function pgorch._row_changed(%L, %L)',
-            'pgorch_row_wait_' || case when octet_length(v_wait.key_column) <= 47 then v_wait.key_column else md5(v_wait.key_column) end,
-            v_wait.oid::regclass, v_wait.key_column, v_wait.table_name);
+            'pgorch_row_wait_' || v_suffix, v_wait.oid::regclass, v_wait.key_column, v_wait.table_name);
+        execute format('create or replace trigger %I after delete or update of %I on %s for each row execute function pgorch._row_left(%L, %L)',
+            'pgorch_row_left_' || v_suffix, v_wait.key_column, v_wait.oid::regclass, v_wait.key_column, v_wait.table_name);
     end loop;
 exception when lock_not_available then
     perform pgorch._raise('OR002', format('%s has been written to by another transaction for 5 seconds, so no trigger could be put on it', v_wait.table_name),
         'Try again once that transaction has ended; pg_stat_activity shows it.');
 end
 $$;
-comment on function pgorch._watch_tables(uuid) is 'Puts triggers pgorch_row_wait_<column> on the tables whose rows a graph waits for, where they are missing.';
+comment on function pgorch._watch_tables(uuid) is 'Puts triggers pgorch_row_wait_<column> and pgorch_row_left_<column> on the tables whose rows a graph waits for, where they are missing.';
 
 create or replace function pgorch._unwatch_table(p_table text, p_key_column text) returns boolean
     language plpgsql
@@ -61,4 +65,4 @@ exception when insufficient_privilege or lock_not_available then
 end
 $$;
 comment on function pgorch._unwatch_table(text, text) is
-    'Takes the trigger off a table that no graph names any more. False: it is still there, since only the table''s owner may drop it, or the table is in use.';
+    'Takes the triggers off a table that no graph names any more. False: it is still there, since only the table''s owner may drop it, or the table is in use.';

@@ -46,7 +46,6 @@ begin
         if output is not null or problem is not null then
             outcome := case when problem is null then 'success' end;
             delete from pgorch.steps s where s.bucket = p_bucket and s.id = v_step_id;
-            delete from pgorch._row_waits w where w.bucket = p_bucket and w.step_id = v_step_id;
             if problem is not null then
                 outcome := 'error';
             end if;

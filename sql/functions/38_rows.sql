@@ -1,25 +1,13 @@
 -- Waits for a row of one's own table. A trigger on the table wakes the run in the transaction that changes the row.
 --
--- Nobody waits for anybody here: a user's update must not stand behind the work of runs, nor run into a deadlock with it.
--- Whoever changes a row and whoever begins to wait for one raise a flag each until their transactions end, and then look for the
--- other's: at least one of them sees the other. Flags are advisory locks, taken shared; there are 128 of each kind for all
--- rows, so that an update of a million rows does not fill the server's table of locks. Who begins to wait and sees a change
--- under way looks again later (a timer). Who changes a row and sees somebody begin to wait, or whose snapshot is too old to see
--- who waits, notes the change, and tick() compares it with the waits that had not seen it.
-
-create or replace function pgorch._row_flag(p_kind text, p_table text, p_key text) returns bigint
-    language sql immutable
-    as $$ select hashtextextended('pgorch rows: ' || p_kind, hashtextextended(p_table || E'\n' || p_key, 0) & 127) $$;
-comment on function pgorch._row_flag is 'Key of the advisory lock that is the flag of those who change a row, or of those who begin to wait for it.';
-
-create or replace function pgorch._is_raised(p_flag bigint) returns boolean
-    language plpgsql
-    as $$
-begin
-    return not (pg_try_advisory_lock(p_flag) and pg_advisory_unlock(p_flag));
-end
-$$;
-comment on function pgorch._is_raised is 'Does another transaction hold a flag?';
+-- A wait begins when the transaction that enters it commits, and sees every state that the row has from then on. Nobody waits
+-- for anybody here, and an update that nobody waits for pays for one look into an index, no lock.
+-- * A change made after that commit finds the wait: the trigger compares the new row, and the old one as well, which may be the
+--   work of a transaction that could not find it.
+-- * Such transactions, which made their change before that commit and commit later, are waited out: the row is looked at
+--   again (a timer, 'recheck') until none is left that was under way at the first look.
+-- * A transaction with an old snapshot (repeatable read, serializable) cannot see who waits, however late it is. It notes its
+--   change, and tick() compares that with the waits that had not seen it.
 
 create or replace function pgorch._sees_commits() returns boolean
     language plpgsql stable
@@ -36,25 +24,26 @@ declare
     v_column constant text := p_node.wait_row ->> 'key_column';
     v_condition constant jsonpath := (p_node.wait_row ->> 'condition')::jsonpath;
     v_key text;
-    v_flagged boolean;
 begin
     select k.key, k.problem into v_key, problem from pgorch._row_key(v_table, v_column, p_key) k;
     if problem is not null then
         return;
     end if;
-    v_flagged := pg_try_advisory_xact_lock_shared(pgorch._row_flag('wait', v_table, v_key));
+    -- What an old snapshot shows may be long past.
+    if pgorch._sees_commits() then
+        select r.output, r.problem into output, problem
+        from pgorch._matching_row(p_graph.owner, v_table, v_column, v_key, v_condition) r;
+        if output is not null or problem is not null then
+            return;
+        end if;
+    end if;
     insert into pgorch._row_waits (bucket, step_id, run_id, table_name, row_key, key_column, condition, seen)
     values (p_bucket, p_step_id, p_run.id, v_table, v_key, v_column, v_condition, pg_current_snapshot());
-    if not v_flagged or pgorch._is_raised(pgorch._row_flag('change', v_table, v_key)) or not pgorch._sees_commits() then
-        insert into pgorch.timers (bucket, run_id, step_id, due_at, kind)
-        values (p_bucket, p_run.id, p_step_id, p_now + interval '50 milliseconds', 'recheck');
-        return;
-    end if;
-    select r.output, r.problem into output, problem
-    from pgorch._matching_row(p_graph.owner, v_table, v_column, v_key, v_condition) r;
+    insert into pgorch.timers (bucket, run_id, step_id, due_at, kind)
+    values (p_bucket, p_run.id, p_step_id, p_now + interval '50 milliseconds', 'recheck');
 end
 $$;
-comment on function pgorch._watch_row is 'Notes that a step waits for a row, and looks at the row: output, if it is as it should be.';
+comment on function pgorch._watch_row is 'Looks at a row: output, if it is as it should be. Otherwise notes that a step waits for it.';
 
 create or replace function pgorch._key_type(p_table text, p_key_column text) returns text
     language plpgsql stable
@@ -110,32 +99,64 @@ create or replace function pgorch._row_changed() returns trigger
     set search_path = pg_catalog, pgorch, pg_temp set jit = off set enable_seqscan = off
     as $$
 declare
-    v_row constant jsonb := to_jsonb(new);
-    v_key constant text := v_row ->> tg_argv[0];
-    v_table constant text := tg_argv[1];
-    v_sees constant boolean := pgorch._sees_commits();
-    v_bucket integer;
-    v_noted boolean;
+    v_key constant text := to_jsonb(new) ->> tg_argv[0];
 begin
-    if v_key is null then
-        return null;
+    -- One look into all buckets: this is all that most updates have to pay for.
+    if exists (select from pgorch._row_waits w where w.table_name = tg_argv[1] and w.row_key = v_key)
+       or current_setting('transaction_isolation') not in ('read committed', 'read uncommitted') then
+        perform pgorch._tell_waits(tg_argv[1], tg_argv[0], v_key, to_jsonb(new),
+            case when tg_op = 'UPDATE' and to_jsonb(old) ->> tg_argv[0] = v_key then to_jsonb(old) end);
     end if;
-    perform pg_advisory_xact_lock_shared(pgorch._row_flag('change', v_table, v_key));
-    v_noted := (not v_sees or pgorch._is_raised(pgorch._row_flag('wait', v_table, v_key)))
-        and pgorch._may_be_waited_for(v_table, tg_argv[0], v_row);
-    for v_bucket in 0 .. pgorch.bucket_count() - 1 loop
-        -- With an old snapshot not even a run could be locked that has changed since.
-        if v_sees then
-            perform pgorch._wake_by_row(v_bucket, v_table, tg_argv[0], v_key, v_row);
-        end if;
-        if v_noted then
-            perform pgorch._note_row_change(v_bucket, v_table, tg_argv[0], v_key, v_row);
-        end if;
-    end loop;
     return null;
 end
 $$;
-comment on function pgorch._row_changed() is 'Trigger on tables that graphs wait for; its arguments are the column that holds the key, and the table''s name as graphs have it.';
+comment on function pgorch._row_changed() is
+    'Trigger for new and changed rows of tables that graphs wait for; its arguments are the column that holds the key, and the table''s name as graphs have it.';
+
+create or replace function pgorch._row_left() returns trigger
+    language plpgsql security definer
+    set search_path = pg_catalog, pgorch, pg_temp set jit = off set enable_seqscan = off
+    as $$
+declare
+    v_key constant text := to_jsonb(old) ->> tg_argv[0];
+begin
+    if tg_op = 'UPDATE' and to_jsonb(new) ->> tg_argv[0] = v_key then
+        return null;
+    end if;
+    if exists (select from pgorch._row_waits w where w.table_name = tg_argv[1] and w.row_key = v_key)
+       or current_setting('transaction_isolation') not in ('read committed', 'read uncommitted') then
+        perform pgorch._tell_waits(tg_argv[1], tg_argv[0], v_key, to_jsonb(old), null);
+    end if;
+    return null;
+end
+$$;
+comment on function pgorch._row_left() is
+    'Trigger for rows that are deleted or get another key: their last state may be the work of a transaction that could not see who waits. Arguments as _row_changed() has them.';
+
+create or replace function pgorch._tell_waits(p_table text, p_key_column text, p_key text, p_row jsonb, p_before jsonb) returns void
+    language plpgsql
+    as $$
+declare
+    v_sees constant boolean := pgorch._sees_commits();
+    v_bucket integer;
+begin
+    if p_key is null
+       or not v_sees and not pgorch._may_be_waited_for(p_table, p_key_column, p_row)
+                     and (p_before is null or not pgorch._may_be_waited_for(p_table, p_key_column, p_before)) then
+        return;
+    end if;
+    for v_bucket in 0 .. pgorch.bucket_count() - 1 loop
+        if v_sees then
+            perform pgorch._wake_by_row(v_bucket, p_table, p_key_column, p_key, p_row, p_before);
+        else
+            -- Not even a run could be locked that has changed since the snapshot.
+            insert into pgorch._row_changes (bucket, table_name, key_column, row_key, changed_by, changed_to, changed_from)
+            values (v_bucket, p_table, p_key_column, p_key, pg_current_xact_id(), p_row, p_before);
+        end if;
+    end loop;
+end
+$$;
+comment on function pgorch._tell_waits is 'A row is like this now, and was like p_before: those who wait for it are told, or the change is noted for them.';
 
 create or replace function pgorch._may_be_waited_for(p_table text, p_key_column text, p_row jsonb) returns boolean
     language plpgsql stable
@@ -149,17 +170,9 @@ end
 $$;
 comment on function pgorch._may_be_waited_for is 'Is a row as some graph waits for it to be?';
 
-create or replace function pgorch._note_row_change(p_bucket integer, p_table text, p_key_column text, p_key text, p_row jsonb) returns void
-    language plpgsql
-    as $$
-begin
-    insert into pgorch._row_changes (bucket, table_name, key_column, row_key, changed_by, changed_to)
-    values (p_bucket, p_table, p_key_column, p_key, pg_current_xact_id(), p_row);
-end
-$$;
-
 create or replace function pgorch._wake_by_row(
-    p_bucket integer, p_table text, p_key_column text, p_key text, p_row jsonb, p_changed_by xid8 default null) returns void
+    p_bucket integer, p_table text, p_key_column text, p_key text, p_row jsonb, p_before jsonb,
+    p_changed_by xid8 default null) returns void
     language plpgsql
     as $$
 declare
@@ -169,10 +182,11 @@ declare
     v_done boolean;
 begin
     for v_wait in
-        select w.step_id, w.run_id from pgorch._row_waits w
+        select w.step_id, w.run_id, case when pgorch._row_fits(p_row, w.condition) then p_row else p_before end as found
+        from pgorch._row_waits w
         where w.bucket = p_bucket and w.table_name = p_table and w.row_key = p_key and w.key_column = p_key_column
           and (p_changed_by is null or not pg_visible_in_snapshot(p_changed_by, w.seen))
-          and pgorch._row_fits(p_row, w.condition)
+          and (pgorch._row_fits(p_row, w.condition) or pgorch._row_fits(p_before, w.condition))
         order by w.run_id, w.step_id
     loop
         v_done := false;
@@ -181,7 +195,7 @@ begin
             if found then
                 select s.* into v_step from pgorch.steps s where s.bucket = p_bucket and s.id = v_wait.step_id and s.kind = 'wait';
                 if found then
-                    perform pgorch._end_wait(p_bucket, v_run, v_step, 'success', p_row, pgorch.clock_now());
+                    perform pgorch._end_wait(p_bucket, v_run, v_step, 'success', v_wait.found, pgorch.clock_now());
                 end if;
                 v_done := true;
             end if;
@@ -192,13 +206,13 @@ begin
         -- What is wrong with a run, or who works on it, must not keep anybody from changing his own row.
         if not v_done then
             insert into pgorch.timers (bucket, run_id, step_id, due_at, kind, data)
-            values (p_bucket, v_wait.run_id, v_wait.step_id, pgorch.clock_now(), 'recheck', jsonb_build_object('row', p_row));
+            values (p_bucket, v_wait.run_id, v_wait.step_id, pgorch.clock_now(), 'recheck', jsonb_build_object('row', v_wait.found));
         end if;
     end loop;
 end
 $$;
 comment on function pgorch._wake_by_row is
-    'Goes on with the runs that wait for a row to be like this; a timer does so for those that somebody works on. p_changed_by: only those that began to wait before that transaction''s changes could be seen.';
+    'Goes on with the runs that wait for a row to be like this, or as it was before; a timer does so for those that somebody works on. p_changed_by: only those that began to wait before that transaction''s changes could be seen.';
 
 create or replace function pgorch._fire_row_changes(p_bucket integer) returns integer
     language plpgsql
@@ -210,9 +224,8 @@ begin
     for v_change in
         select c.* from pgorch._row_changes c where c.bucket = p_bucket order by c.id limit 200 for update skip locked
     loop
-        -- Who is beginning to wait cannot be seen yet.
-        continue when pgorch._is_raised(pgorch._row_flag('wait', v_change.table_name, v_change.row_key));
-        perform pgorch._wake_by_row(p_bucket, v_change.table_name, v_change.key_column, v_change.row_key, v_change.changed_to, v_change.changed_by);
+        perform pgorch._wake_by_row(p_bucket, v_change.table_name, v_change.key_column, v_change.row_key,
+            v_change.changed_to, v_change.changed_from, v_change.changed_by);
         delete from pgorch._row_changes c where c.bucket = p_bucket and c.id = v_change.id;
         v_fired := v_fired + 1;
     end loop;
@@ -222,28 +235,29 @@ $$;
 comment on function pgorch._fire_row_changes is 'Wakes the runs that wait for what was changed without seeing them.';
 
 create or replace function pgorch._recheck_row(
-    p_bucket integer, p_run pgorch.runs, p_step pgorch.steps, p_row jsonb, p_now timestamptz) returns void
+    p_bucket integer, p_run pgorch.runs, p_step pgorch.steps, p_data jsonb, p_now timestamptz) returns void
     language plpgsql
     as $$
 declare
     v_wait pgorch._row_waits;
+    v_snapshot constant pg_snapshot := pg_current_snapshot();
+    -- Whoever changed the row before the wait could be seen has a number below this.
+    v_until constant xid8 := coalesce((p_data ->> 'until')::xid8, pg_snapshot_xmax(v_snapshot));
+    v_pause constant interval := coalesce((p_data ->> 'pause')::interval, interval '100 milliseconds');
+    v_again boolean;
     v_found record;
     v_owner name;
 begin
-    if p_row is not null then
-        perform pgorch._end_wait(p_bucket, p_run, p_step, 'success', p_row, p_now);
+    if p_data ? 'row' then
+        perform pgorch._end_wait(p_bucket, p_run, p_step, 'success', p_data -> 'row', p_now);
         return;
     end if;
     select w.* into v_wait from pgorch._row_waits w where w.bucket = p_bucket and w.step_id = p_step.id;
     if v_wait.step_id is null then
         return;
     end if;
-    if not pg_try_advisory_xact_lock_shared(pgorch._row_flag('wait', v_wait.table_name, v_wait.row_key))
-       or pgorch._is_raised(pgorch._row_flag('change', v_wait.table_name, v_wait.row_key)) then
-        insert into pgorch.timers (bucket, run_id, step_id, due_at, kind)
-        values (p_bucket, p_run.id, p_step.id, p_now + interval '200 milliseconds', 'recheck');
-        return;
-    end if;
+    -- Asked before the look: who has ended by now is seen by it.
+    v_again := not pgorch._sees_commits() or pgorch._is_being_written(v_wait.table_name, v_snapshot, v_until);
     select g.owner into v_owner from pgorch.graphs g where g.id = p_run.graph_id;
     select r.* into v_found
     from pgorch._matching_row(v_owner, v_wait.table_name, v_wait.key_column, v_wait.row_key, v_wait.condition) r;
@@ -251,8 +265,30 @@ begin
         perform pgorch._end_wait(p_bucket, p_run, p_step, 'error', null, p_now, p_error => v_found.problem);
     elsif v_found.output is not null then
         perform pgorch._end_wait(p_bucket, p_run, p_step, 'success', v_found.output, p_now);
+    elsif v_again then
+        insert into pgorch.timers (bucket, run_id, step_id, due_at, kind, data)
+        values (p_bucket, p_run.id, p_step.id, p_now + v_pause, 'recheck',
+            jsonb_build_object('until', v_until::text, 'pause', least(v_pause * 2, interval '5 seconds')::text));
     end if;
 end
 $$;
 comment on function pgorch._recheck_row is
-    'Looks at the row of a wait once more, since somebody was changing it when the wait began. p_row: as it was when it should have woken the run.';
+    'Looks at the row of a wait once more, and again as long as a transaction is under way that may have changed it without seeing the wait. p_data: the timer''s; "row" is the row as it was when it should have woken the run.';
+
+create or replace function pgorch._is_being_written(p_table text, p_snapshot pg_snapshot, p_until xid8) returns boolean
+    language plpgsql
+    as $$
+begin
+    if not exists (select from pg_snapshot_xip(p_snapshot) x where x < p_until) then
+        return false;
+    end if;
+    -- Whoever has changed a row holds a lock on its table until the end: that spares us the wait for all other transactions.
+    return exists (
+        select from pg_locks t
+        join pg_locks o on o.virtualtransaction = t.virtualtransaction and o.locktype = 'transactionid' and o.mode = 'ExclusiveLock'
+        join pg_snapshot_xip(p_snapshot) x on x < p_until and x::text::bigint & 4294967295 = o.transactionid::text::bigint
+        where t.locktype = 'relation' and t.mode = 'RowExclusiveLock' and t.granted
+          and t.relation in (select r.relid from pg_partition_tree(to_regclass(p_table)) r union all select to_regclass(p_table)));
+end
+$$;
+comment on function pgorch._is_being_written is 'Does one of the transactions that a snapshot found under way write to a table, of those with a number below p_until?';

@@ -59,7 +59,7 @@ begin
         return;
     elsif v_step.kind = 'wait' then
         if p_timer.kind = 'recheck' then
-            perform pgorch._recheck_row(p_bucket, p_run, v_step, p_timer.data -> 'row', p_now);
+            perform pgorch._recheck_row(p_bucket, p_run, v_step, p_timer.data, p_now);
         elsif p_timer.kind = 'deadline' then
             perform pgorch._end_wait(p_bucket, p_run, v_step, 'expired', null, p_now);
         else

@@ -14,6 +14,7 @@ from pgorch.cli.bench.report import machine
 from tests.bench.absurd import absurd
 from tests.bench.arena import Arena, Figure, arena
 from tests.bench.latency import idle, idle_runs, resume, starts
+from tests.bench.row_waits import row_triggers
 from tests.bench.throughput import chains, fan_out, finished, large_state, many_workers, pinned, waiting
 
 WORKLOADS: dict[str, Callable[[Arena], list[Figure]]] = {
@@ -29,6 +30,7 @@ WORKLOADS: dict[str, Callable[[Arena], list[Figure]]] = {
     "large_state": large_state,
     "fan_out": fan_out,
     "many_workers": many_workers,
+    "row_triggers": row_triggers,
 }
 
 

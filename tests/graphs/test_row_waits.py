@@ -33,7 +33,7 @@ def shop(graphs: Graphs) -> Graphs:
 def triggers(graphs: Graphs) -> set[str]:
     found = graphs.rows(
         "select tgrelid::regclass::text as on_table from pg_trigger"
-        " where starts_with(tgname, 'pgorch_row_wait_') and tgparentid = 0"
+        " where starts_with(tgname, 'pgorch_row_') and tgparentid = 0"
     )
     return {trigger["on_table"] for trigger in found}
 
@@ -143,11 +143,12 @@ def test_each_column_by_which_rows_are_found_has_its_trigger(shop: Graphs) -> No
     shop.create(waiting(row(key_column="Total Price"), name="total"))
     shop.create(waiting(row(key_column=long), name="long"))
     md5 = shop.value("select md5(%s)", long)
-    prefix = "pgorch_row_wait_"
-    assert names() == {prefix + "id", prefix + "Total Price", prefix + md5}
+    assert names() == {
+        f"pgorch_row_{kind}_{column}" for kind in ("wait", "left") for column in ("id", "Total Price", md5)
+    }
     shop.value("select pgorch.delete_graph('total')")
     shop.value("select pgorch.delete_graph('long')")
-    assert names() == {prefix + "id"}
+    assert names() == {"pgorch_row_wait_id", "pgorch_row_left_id"}
 
 
 def test_a_table_that_is_gone_does_not_keep_its_graph(shop: Graphs) -> None:

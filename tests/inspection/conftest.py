@@ -1,3 +1,3 @@
-from tests.engine.conftest import database, engine, fresh_database, shared_database
+from tests.support.emptied import connection, database, engine, fresh_database
 
-__all__ = ["database", "engine", "fresh_database", "shared_database"]
+__all__ = ["connection", "database", "engine", "fresh_database"]

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from tests.engine.conftest import WRITTEN
+from tests.support.emptied import EMPTY
 from tests.support.engine import Engine, Row, Step
 from tests.support.reference import Key, Reference
 from tests.support.reference.machine import ENDED, PERFORMED
@@ -263,8 +263,6 @@ def ended(history: Iterable[Row]) -> list[str]:
 def wipe(engine: Engine) -> None:
     """Forgets everything: a run that was left in the middle would be claimed by the next, and a graph that is
     there already is pinned to the child graphs of its time."""
-    for table in WRITTEN:
-        engine.connection.execute(f"delete from pgorch.{table}".encode())
-    engine.connection.execute("update pgorch._clock set offset_by = '0' where offset_by <> '0'")
+    engine.connection.execute(EMPTY)
     engine._tools.clear()
     engine._worker = None

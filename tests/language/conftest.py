@@ -1,8 +1,8 @@
 import pytest
 
-from tests.engine.conftest import database, engine, fresh_database, shared_database
+from tests.support.emptied import connection, database, engine, fresh_database
 
-__all__ = ["database", "engine", "fresh_database", "shared_database"]
+__all__ = ["connection", "database", "engine", "fresh_database"]
 
 # So that a difference between the two is shown.
 pytest.register_assert_rewrite("tests.language.both")

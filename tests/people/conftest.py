@@ -7,11 +7,11 @@ import pytest
 from psycopg import Connection
 from psycopg.rows import DictRow
 
-from tests.engine.conftest import database, engine, fresh_database, shared_database
+from tests.support.emptied import connection, database, engine, fresh_database
 from tests.support.engine import Engine
 from tests.support.races import open_connection
 
-__all__ = ["database", "engine", "fresh_database", "shared_database"]
+__all__ = ["connection", "database", "engine", "fresh_database"]
 
 
 @pytest.fixture(scope="session")

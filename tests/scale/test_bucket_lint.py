@@ -126,6 +126,12 @@ def test_dynamic_sql_is_allowed_only_to_those_who_are_named() -> None:
     assert rules_broken_by(plpgsql("execute 'select 1';", name="_drop_history")) == set()
 
 
+def test_triggers_of_users_may_look_into_all_buckets_but_write_to_none_of_them() -> None:
+    assert rules_broken_by(plpgsql("perform from pgorch.runs r;", name="_row_left")) == set()
+    assert rules_broken_by(plpgsql("delete from pgorch.runs r;", name="_row_left")) == {2}
+    assert rules_broken_by(plpgsql("perform from pgorch.runs r;", name="_other")) == {2}
+
+
 @pytest.mark.parametrize("call", ["current_setting('pgorch.me')", "set_config('pgorch.me', 'x', true)"])
 def test_input_from_the_session_is_found(call: str) -> None:
     assert rules_broken_by(plpgsql(f"perform {call};")) == {6}

@@ -20,6 +20,8 @@ INDEXES_WITHOUT_BUCKET = f"""
     from ({HOT}) h join pg_index i on i.indrelid = h.oid
     left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
     where a.attname is distinct from 'bucket'
+      -- Asked for all buckets at once, by a trigger on a user's table.
+      and i.indexrelid <> 'pgorch.row_waits_of_row'::regclass
 """
 WITHOUT_PRIMARY_KEY = f"""
     select h.relname as "table" from ({HOT}) h

@@ -11,11 +11,11 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from pgorch.cron import times_to_fire
-from tests.engine.conftest import database, engine, fresh_database, shared_database
+from tests.support.emptied import connection, database, engine, fresh_database
 from tests.support.engine import Engine, named
 from tests.support.invariants import violations
 
-__all__ = ["database", "engine", "fresh_database", "shared_database"]
+__all__ = ["connection", "database", "engine", "fresh_database"]
 
 ASK = {"name": "report", "nodes": [{"id": "ask", "type": "approval"}], "edges": [], "start_node": "ask"}
 

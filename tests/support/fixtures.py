@@ -10,6 +10,7 @@ import pytest
 from psycopg.rows import DictRow, dict_row
 
 from tests.support.databases import Databases
+from tests.support.emptied import SharedConnection
 from tests.support.server import TestRun, description, shared_server, wait_for_end_of_sessions
 
 RUN_DIRECTORY = "PGORCH_TEST_RUN_DIRECTORY"
@@ -53,6 +54,22 @@ def databases(server: str) -> Iterator[Databases]:
 def template(databases: Databases) -> str:
     """The name of the database that `database` is cloned from."""
     return databases.template()
+
+
+@pytest.fixture(scope="session")
+def shared_database(databases: Databases, template: str) -> Iterator[str]:
+    """The DSN of a database that is emptied after each test that uses it (tests.support.emptied)."""
+    name = databases.create(template)
+    yield databases.dsn(name)
+    databases.drop(name)
+
+
+@pytest.fixture(scope="session")
+def shared_connection(shared_database: str) -> Iterator[SharedConnection]:
+    """The session to `shared_database` that test follows test in."""
+    shared = SharedConnection(shared_database)
+    yield shared
+    shared.close()
 
 
 @pytest.fixture

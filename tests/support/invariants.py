@@ -300,13 +300,23 @@ INVARIANTS: dict[str, str] = {
 }
 
 
+def _statement(invariants: Mapping[str, str]) -> bytes:
+    return " union all ".join(
+        f"(select '{name}' as name, v.run_id, v.why from ({query}) v limit 10)"
+        for name, query in invariants.items()
+    ).encode()
+
+
+# All in one statement, since most tests end with it.
+_ALL = _statement(INVARIANTS)
+
+
 def violations(
-    connection: Connection[DictRow], invariants: Mapping[str, str] = INVARIANTS
+    connection: Connection[DictRow], invariants: Mapping[str, str] | None = None
 ) -> dict[str, list[dict[str, Any]]]:
     """Those that do not hold, each with its rows (at most 10)."""
-    found = {}
-    for name, query in invariants.items():
-        rows = connection.execute(f"select * from ({query}) v limit 10".encode()).fetchall()
-        if rows:
-            found[name] = rows
+    statement = _ALL if invariants is None else _statement(invariants)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in connection.execute(statement, prepare=invariants is None):
+        found.setdefault(row.pop("name"), []).append(row)
     return found

@@ -1,7 +1,7 @@
 from pgorch.testing.plugin import pgorch_db, pgorch_tools
-from tests.engine.conftest import database, shared_database
+from tests.support.emptied import database
 
-__all__ = ["database", "pgorch_db", "pgorch_tools", "shared_database"]
+__all__ = ["database", "pgorch_db", "pgorch_tools"]
 
 import pytest
 
