@@ -1,12 +1,15 @@
 """The standard plan: every so often one fault is drawn, until the time is over."""
 
 import asyncio
+import contextlib
 import random
 import threading
 import time
 import traceback
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
 
 from tests.chaos.drivers import Drivers
 from tests.chaos.faults import CLOCK_SHIFT_SECONDS, Fault, Scene, usable
@@ -41,7 +44,9 @@ class Hand:
     def _inject(self, fault: Fault) -> None:
         seen = 0
         try:
-            seen = fault.inject(self._scene)
+            # It may find that another has taken the server away just now: then nothing is seen of it.
+            with contextlib.suppress(psycopg.OperationalError):
+                seen = fault.inject(self._scene)
         except Exception:
             self.problems.append(f"fault {fault.number}: {traceback.format_exc(limit=-2)}")
         with self._counting:

