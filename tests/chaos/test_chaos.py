@@ -55,7 +55,7 @@ def test_a_wrong_engine_is_seen(invariant: str) -> None:
 
         verdict = asyncio.run(judged())
     assert invariant in verdict.violations
-    assert not verdict.well
+    assert not verdict.whole
 
 
 @pytest.mark.timeout(180)
@@ -63,8 +63,8 @@ def test_the_standard_plan_for_some_seconds() -> None:
     with ground(seed=4, lease=2, workers=2, apis=1, fsync=False) as found:
         verdict = asyncio.run(standard(found, seed=4, seconds=6, runs=40, drivers=12))
     print(verdict)
-    assert verdict.well, str(verdict)
-    assert sum(fault.times for fault in verdict.injected) >= 1
+    assert verdict.whole, str(verdict)
+    assert any(fault.seen for fault in verdict.injected)
 
 
 @pytest.mark.long
@@ -73,9 +73,9 @@ def test_the_standard_plan_in_a_minute() -> None:
     with ground(seed=60, lease=2, fsync=False) as found:
         verdict = asyncio.run(standard(found, seed=60, seconds=60, runs=None, drivers=24))
     print(verdict)
-    assert verdict.well, str(verdict)
-    # On a busy machine a draw takes longer than its two seconds.
-    assert sum(fault.times for fault in verdict.injected) > len(usable())
+    assert verdict.whole, str(verdict)
+    # Each comes about twice, which is too seldom for each to be seen: no statement may be under way just then.
+    assert len(usable()) - len(verdict.unproved) >= 9
 
 
 @pytest.mark.long

@@ -60,9 +60,14 @@ class Verdict:
     injected: list[Injected] = field(default_factory=list)
 
     @property
+    def whole(self) -> bool:
+        """Everything ended, and everything held."""
+        return self.quiet_seconds is not None and not (self.violations or self.problems)
+
+    @property
     def well(self) -> bool:
-        ended = self.quiet_seconds is not None
-        return ended and not (self.violations or self.problems or self.unproved)
+        """And each fault was seen to happen."""
+        return self.whole and not self.unproved
 
     @property
     def unproved(self) -> list[str]:
