@@ -74,7 +74,7 @@ def test_the_standard_plan_in_a_minute() -> None:
         verdict = asyncio.run(standard(found, seed=60, seconds=60, runs=None, drivers=24))
     print(verdict)
     assert verdict.whole, str(verdict)
-    # Each comes about twice, which is too seldom for each to be seen: no statement may be under way just then.
+    # Each comes about twice, too seldom for each to be seen: no statement may be under way just then.
     assert len(usable()) - len(verdict.unproved) >= 9
 
 

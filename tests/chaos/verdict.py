@@ -22,6 +22,10 @@ _FIGURES = """
            (select count(*) from contract.runs where over) as ended,
            (select count(*) from contract.results where accepted) as steps,
            (select count(*) from contract.results where kind = 'attempt_lost') as lost,
+           (select count(*) from contract.claims) as claims,
+           (select count(*) from outside.ext_api) as calls,
+           (select count(*) from outside.ext_effect) as effects,
+           (select count(*) from outside.ext_read) as reads,
            (select count(*) from outside.ext_effect e join contract.runs r on r.id = e.run_id
             where e.what = 'begin' and r.status <> 'cancelled' and e.node <> 'poison') as executions,
            (select count(*) from contract.results h join contract.runs r on r.id = h.run_id
@@ -87,6 +91,8 @@ class Verdict:
             f"runs {f['runs']}, ended {100 * f['ended'] / max(1, f['runs']):.2f} %, steps {f['steps']}",
             f"quiet after the last fault: {quiet}; executions in vain {100 * self.wasted:.2f} % "
             f"({f['executions']} for {f['successes']}); attempts lost {f['lost']}",
+            f"compared: {f['claims']} claims, {f['effects']} beginnings and ends of tools, "
+            f"{f['calls']} calls, {f['reads']} readings",
             f"ended: {_counted(self.ended)}",
             f"errors: {_counted(self.errors) or 'none'}; answers of the API: {_counted(self.statuses)}",
             "processes ended: "
