@@ -19,6 +19,21 @@ CLOCK_SHIFT_SECONDS = 5
 _POISONS = ("exit", "segfault", "kill")
 _SESSIONS = "select count(*) filter (where {}(a.pid)) from pg_stat_activity a where {}"
 _OURS = "a.datname = current_database() and a.application_name like 'pgorch %'"
+_CANCELLING = f"""
+    create function pg_temp.cancel_for(p_seconds float8) returns integer language plpgsql as $$
+    declare
+        v_cancelled integer := 0;
+        v_now integer;
+    begin
+        for i in 1 .. p_seconds * 500 loop
+            select count(*) filter (where pg_cancel_backend(a.pid)) into v_now
+            from pg_stat_activity a where {_OURS} and a.state = 'active';
+            v_cancelled := v_cancelled + v_now;
+            perform pg_stat_clear_snapshot(), pg_sleep(0.002);
+        end loop;
+        return v_cancelled;
+    end $$
+""".encode()
 
 
 class Scene:
@@ -82,10 +97,10 @@ def terminate_sessions(scene: Scene) -> int:
 
 
 def cancel_statements(scene: Scene) -> int:
-    query = _SESSIONS.format("pg_cancel_backend", f"{_OURS} and a.state = 'active'")
-    # They are short: looked for without a pause, over one connection.
+    # They are short: whoever wants to meet one has to look from within the server.
     with scene.ground.connect() as connection:
-        return scene.for_a_while(1.0, 0.001, lambda: int(value(connection, query)))
+        connection.execute(_CANCELLING)
+        return int(value(connection, "select pg_temp.cancel_for(2)"))
 
 
 def cut_listeners(scene: Scene) -> int:
