@@ -79,6 +79,8 @@ class Ground:
         """Schema, contract, tools, graphs. Returns the key of each of the people."""
         migrate(self._server.dsn)
         with self.connect() as connection:
+            # Off in a server for tests; but what is acknowledged must survive the server, if not the machine.
+            connection.execute("alter database pgorch set synchronous_commit = on")
             install(connection)
             connection.execute("select pgorch.register_tools(%s)", [Jsonb(registry.definitions())])
             for graph in GRAPHS.values():

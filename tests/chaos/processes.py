@@ -1,6 +1,7 @@
 """What the processes of the harness do, and how they are started, killed, paused and started again."""
 
 import asyncio
+import contextlib
 import logging
 import multiprocessing
 import multiprocessing.connection
@@ -111,13 +112,15 @@ class Process:
             return self._process.exitcode == -signal.SIGKILL
 
     def freeze(self) -> None:
-        self.frozen = True
-        os.kill(self.pid, signal.SIGSTOP)
+        with self._lock:
+            self.frozen = True
+            os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        if self.frozen:
+        with self._lock:
             self.frozen = False
-            os.kill(self.pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGCONT)
 
     def end(self, seconds: float) -> int | None:
         """SIGTERM. Its exit code, None if it had to be killed; 0 for one that is still starting, too."""
