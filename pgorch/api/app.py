@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
 import orjson
@@ -51,7 +52,7 @@ def create_app(
     """
     connection_parameters(dsn, application_name="pgorch api")
     services = Services(dsn, connections, connection_wait_seconds, no_auth=no_auth)
-    endpoints = (*ENDPOINTS, _describing(ENDPOINTS))
+    endpoints = (*ENDPOINTS, _DESCRIPTION)
     by_path: dict[str, list[Endpoint]] = {}
     for endpoint in endpoints:
         by_path.setdefault(endpoint.path, []).append(endpoint)
@@ -86,8 +87,13 @@ def create_app(
 def _describing(endpoints: tuple[Endpoint, ...]) -> Endpoint:
     """The endpoint that shows the OpenAPI document, itself included."""
 
+    @cache
+    def content() -> bytes:
+        # Takes a good part of the time to start, and most processes are never asked for it.
+        return orjson.dumps(openapi.document((*endpoints, itself)))
+
     async def show(services: Services, request: Request) -> Response:
-        return Response(content, media_type="application/json")
+        return Response(content(), media_type="application/json")
 
     shape: dict[str, Any] = {"type": "object", "description": "OpenAPI 3.1."}
     itself = Endpoint(
@@ -100,8 +106,10 @@ def _describing(endpoints: tuple[Endpoint, ...]) -> Endpoint:
         needs_database=False,
         permission=Permission.PUBLIC,
     )
-    content = orjson.dumps(openapi.document((*endpoints, itself)))
     return itself
+
+
+_DESCRIPTION = _describing(ENDPOINTS)
 
 
 async def _not_routed(request: Request, error: Exception) -> Response:

@@ -21,6 +21,8 @@ GRAPH: Final = Parameter("graph", "query", "Only approvals of the graph with thi
 ASSIGNEE: Final = Parameter("assignee", "query", "Only those assigned to user:NAME or role:NAME.")
 OVERDUE: Final = Parameter("overdue", "query", "Only those that are overdue.", _YES_OR_NO)
 MINE: Final = Parameter("mine", "query", "Only those that the caller can decide.", _YES_OR_NO)
+# What no body stands for.
+_NO_BODY: Final = {"decision": "approved"}
 FILTERS: Final = (GRAPH, ASSIGNEE, OVERDUE, MINE)
 
 
@@ -47,10 +49,11 @@ async def show(services: Services, request: Request) -> Any:
 
 
 async def decide_run(services: Services, request: Request) -> Any:
-    """Decides the open approval of a run; without a body it approves."""
+    """Decides the open approval of a run; without a body it approves a plain one."""
     run_id = identifier(request, "run_id", "run")
-    wanted = parsed(RunDecisionRequest, await read_json(request, without={"decision": "approved"}))
-    return await _decide(services, request, run_id, wanted, wanted.approval_id)
+    body = await read_json(request, without=_NO_BODY)
+    wanted = parsed(RunDecisionRequest, body)
+    return await _decide(services, request, run_id, wanted, wanted.approval_id, plain=body is _NO_BODY)
 
 
 async def decide(services: Services, request: Request) -> Any:
@@ -84,18 +87,24 @@ async def _decide(
     run_id: UUID | None,
     wanted: DecisionRequest,
     approval_id: UUID | None,
+    *,
+    plain: bool = False,
 ) -> dict[str, Any]:
     caller = caller_of(request)
     async with services.connections.borrow() as connection, connection.transaction():
-        decided = await Queries(connection).decide(
-            run_id,
-            wanted.decision,
-            data=wanted.data,
-            comment=wanted.comment,
-            approval_id=approval_id,
-            actor=caller.actor,
-            roles=caller.roles,
-        )
+        queries = Queries(connection)
+        if plain and run_id is not None:
+            decided = await queries.approve_plain(run_id, actor=caller.actor, roles=caller.roles)
+        else:
+            decided = await queries.decide(
+                run_id,
+                wanted.decision,
+                data=wanted.data,
+                comment=wanted.comment,
+                approval_id=approval_id,
+                actor=caller.actor,
+                roles=caller.roles,
+            )
         of_run, status, missing = await listing.standing(connection, decided)
     return {
         "run_id": of_run,

@@ -1,7 +1,7 @@
 """The connections to the database that requests share.
 
 A pool of its own, because of what requests need while the database is away: an answer at once, and success
-with the first request after it is back. (psycopg_pool connects in the background; requests wait for that.)
+with the first request after it is back. (A pool that connects in the background makes requests wait.)
 """
 
 import asyncio

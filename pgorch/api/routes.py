@@ -66,7 +66,7 @@ _ANYTHING: Final[dict[str, Any]] = {"type": "object"}
 _TEXT: Final[dict[str, Any]] = {"type": "string"}
 _STARTS: Final = ("not-found", "idempotency-conflict")
 _DECIDES: Final = ("not-found", "wrong-state")
-_DECIDE_TEXT: Final = "Decide the open approval of a run; without a body it is approved"
+_DECIDE_TEXT: Final = "Decide the open approval of a run; without a body a plain one is approved"
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     # The mission.

@@ -1,8 +1,7 @@
 """Notices that the database says nothing any more, or that a single connection leads nowhere.
 
-A dead peer can look like a slow one: the network keeps quiet, or a proxy in between still takes what we send.
-So while a request has waited for some seconds, the server itself is asked, on another connection, what it
-knows of the session: one that it does not have, or that waits for us, will never answer.
+While a request has waited for some seconds, the server itself is asked, on another connection, what it knows
+of the session.
 """
 
 import asyncio
@@ -17,6 +16,7 @@ from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 
 from pgorch.database.connection import cut, is_usable
+from pgorch.database.sessions import waiting_sessions
 from pgorch.errors import DatabaseUnavailable
 
 logger = logging.getLogger("pgorch.api")
@@ -26,12 +26,6 @@ SUSPECT_SECONDS: Final = 2.0
 # Longer than any statement may take: what is left is a commit that waits for a standby that is gone.
 LONGEST_SECONDS: Final = 60.0
 _ANSWER_SECONDS: Final = 2.0
-_ASK: Final = """
-    select a.pid, case when a.state = 'active' then '' else a.state_change::text end,
-           pg_backend_pid()
-    from pg_stat_activity a where a.pid = any(%s) or a.pid = pg_backend_pid()
-"""
-_GONE: Final = "gone"
 
 
 @dataclass(eq=False)
@@ -106,7 +100,7 @@ class Silence:
             return
         for watched in self._still(suspects):
             pid = watched.connection.info.backend_pid
-            state = said.get(pid, _GONE) if said else ""
+            state = said.get(pid, "")
             if (state and state == watched.seen) or now - watched.since > LONGEST_SECONDS:
                 logger.warning("A connection leads nowhere any more (session %s); it is given up.", pid)
                 cut(watched.connection)
@@ -117,8 +111,8 @@ class Silence:
         return [w for w in suspects if self._watched.get(w.connection) is w and w.is_asking]
 
     async def _ask(self, pids: list[int]) -> dict[int, str]:
-        """The sessions: "" if it works for us, else since when it does not. Nothing if the server is there
-        and says nothing of sessions. Raises TimeoutError if it does not answer at all."""
+        """As `waiting_sessions`; nothing if the server says nothing of sessions. Raises TimeoutError
+        if it does not answer at all."""
         if self._own is not None and is_usable(self._own):
             with suppress(TimeoutError, psycopg.Error):
                 return await self._asked(self._own, pids)
@@ -146,14 +140,10 @@ class Silence:
 
         timer = asyncio.get_running_loop().call_later(_ANSWER_SECONDS, give_up)
         try:
-            rows = await (await connection.execute(_ASK, [pids], prepare=False)).fetchall()
+            return await waiting_sessions(connection, pids) or {}
         except psycopg.Error:
             if timed_out:
                 raise TimeoutError from None
             raise
         finally:
             timer.cancel()
-        # Behind a pooler the numbers that we know are not those of sessions.
-        if any(own != connection.info.backend_pid for _, _, own in rows):
-            return {}
-        return {pid: state for pid, state, _ in rows}

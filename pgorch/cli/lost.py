@@ -9,7 +9,7 @@ import typer
 
 from pgorch.cli.failures import FAILED, UsageError
 from pgorch.cli.options import Dsn, Output, text_of, wants_json
-from pgorch.cli.output import print_rows, to_json
+from pgorch.cli.output import print_rows
 from pgorch.cli.session import session
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
@@ -38,11 +38,8 @@ def lost(
     if (file is None) == (old is None):
         raise UsageError("Name a file with run ids, or --old with the former primary.", hint="pgorch lost -")
     rows = _of_file(file, dsn) if file is not None else _of_server(str(old), hours, dsn)
-    if wants_json(output):
-        for row in rows:
-            typer.echo(to_json(row, indent=False))
-    else:
-        print_rows(rows, _COLUMNS if old else ("run_id",), as_json=False, empty="Nothing is lost.")
+    columns = _COLUMNS if old is not None else ("run_id",)
+    print_rows(rows, columns, as_json=wants_json(output), empty="Nothing is lost.")
     if rows:
         raise typer.Exit(FAILED)
 

@@ -110,6 +110,12 @@ class Queries(Looking, SteeringQueries, ScheduleQueries, LimitQueries, HookQueri
         parameters = _decision(run_id, decision, data, comment, approval_id) | _by(actor, roles)
         return await self._one(_ID, statements.DECIDE, parameters)
 
+    async def approve_plain(
+        self, run_id: UUID, *, actor: str | None = None, roles: Sequence[str] | None = None
+    ) -> UUID:
+        """Approves a plain approval. Raises NotFound, WrongState, InvalidValue, NotAllowed."""
+        return await self._one(_ID, statements.APPROVE_PLAIN, {"run_id": run_id} | _by(actor, roles))
+
     async def reassign(
         self,
         approval_id: UUID,
@@ -246,6 +252,12 @@ class SyncQueries(SyncLooking, SyncSteeringQueries, SyncScheduleQueries, SyncLim
         """
         parameters = _decision(run_id, decision, data, comment, approval_id) | _by(actor, roles)
         return self._one(_ID, statements.DECIDE, parameters)
+
+    def approve_plain(
+        self, run_id: UUID, *, actor: str | None = None, roles: Sequence[str] | None = None
+    ) -> UUID:
+        """Approves a plain approval. Raises NotFound, WrongState, InvalidValue, NotAllowed."""
+        return self._one(_ID, statements.APPROVE_PLAIN, {"run_id": run_id} | _by(actor, roles))
 
     def reassign(
         self,

@@ -43,6 +43,11 @@ select pgorch.decide(
     p_roles => %(roles)s::text[])
 """
 
+APPROVE_PLAIN: Final[LiteralString] = """
+select pgorch.approve_plain(
+    p_run_id => %(run_id)s::uuid, p_actor => %(actor)s::text, p_roles => %(roles)s::text[])
+"""
+
 REASSIGN: Final[LiteralString] = """
 select pgorch.reassign(
     p_approval_id => %(approval_id)s::uuid, p_assignees => %(assignees)s::text[],

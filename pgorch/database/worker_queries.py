@@ -53,7 +53,8 @@ _SHORT_IDLE: LiteralString = "select set_config('idle_in_transaction_session_tim
 
 class Advanced(NamedTuple):
     """A row that advance() answered. `input` and `state` are JSON text, not yet decoded. A step whose
-    `state` is None has that of the row above. `role`: item (of a map), loose item and undo (whose `input` is
+    `state` is None has that of the row above. The state of a row "next" is what this worker knows of it, with
+    `state` laid over. `role`: item (of a map), loose item and undo (whose `input` is
     laid over the state, for the tool to take by name)."""
 
     kind: str
@@ -75,13 +76,15 @@ class Advanced(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What is handed in for a step: outcome "success", "error" or "release"; `output` is JSON text."""
+    """What is handed in for a step: outcome "success", "error" or "release"; `output` is JSON text. `state`
+    is the caller's: what it knows of the run's state, should the answer build on that."""
 
     bucket: int
     step_id: int
     lease_token: str
     outcome: str
     output: str | None
+    state: Any = None
 
 
 class Look(NamedTuple):

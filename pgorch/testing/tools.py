@@ -17,6 +17,7 @@ from pgorch.worker import outcomes
 from pgorch.worker.outcomes import Outcome
 from pgorch.worker.running import BY_NAME, Running
 from pgorch.worker.sql_steps import SQL_STEP
+from pgorch.worker.state import State
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Tools:
 
     def _called(self, bucket: int, worker_id: UUID, row: Advanced, connection: Any) -> Any:
         real = self.real.get(row.tool)
-        running = None if real is None else Running(bucket, worker_id, row, real)
+        running = None if real is None else Running(bucket, worker_id, row, State(row.state), real)
         if running is None or real is None:
             args = _plain_arguments(row)
         else:

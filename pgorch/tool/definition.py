@@ -79,6 +79,12 @@ class Tool:
         return self.signature.wants_state
 
     @property
+    def reads_state(self) -> bool:
+        """Is there anything of a state that a call could be given?"""
+        signature = self.signature
+        return bool(signature.names) or signature.takes_rest or signature.wants_state is not None
+
+    @property
     def wants_context(self) -> str | None:
         return self.signature.wants_context
 

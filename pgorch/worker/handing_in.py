@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import logging
 import random
+import time
 from collections import Counter, deque
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -24,6 +25,7 @@ from pgorch.worker.bell import Bell
 log = logging.getLogger("pgorch.worker")
 
 _MOST = 200
+_LONG_SECONDS = 1.0
 _TRIES = 4
 _SLOW_TRIES = 3
 # A result that goes alone waits for its run's lock no longer than this, so that many runs that somebody holds
@@ -32,9 +34,9 @@ _BRIEF_WAIT = "set local lock_timeout = '50ms'"
 
 
 class Answer(NamedTuple):
-    """What one call came to: how many results it handed in, how many steps it asked for, and the rows."""
+    """What one call came to: the results that it handed in, how many steps it asked for, and the rows."""
 
-    handed: int
+    handed: list[Result]
     want: int
     rows: list[Advanced]
 
@@ -56,6 +58,8 @@ class HandingIn:
         self._later: dict[Result, asyncio.TimerHandle] = {}
         self._put_offs: Counter[Result] = Counter()
         self._turn = 0
+        # How many steps a look asks for. The states of many can be more than the database delivers in time.
+        self._most = _MOST
 
     def __len__(self) -> int:
         """How many results wait, those that are put off included."""
@@ -102,17 +106,21 @@ class HandingIn:
         Raises psycopg.Error if the connection was lost: then the results wait again.
         """
         batch = self._take(bucket)
-        want = 0 if free < 0 else min(_MOST, (free if look else 0) + len(batch))
+        want = 0 if free < 0 else min(_MOST, (min(free, self._most) if look else 0) + len(batch))
         if not batch and self._alone and self._alone[0].bucket == bucket:
             batch.append(self._alone.popleft())
-            return Answer(1, 0, await self._one_by_one(connection, worker_id, batch))
+            return Answer(batch, 0, await self._one_by_one(connection, worker_id, batch))
         try:
+            began = time.monotonic()
             rows = await self._call(connection, worker_id, bucket, batch, want, look)
-            return Answer(len(batch), want, rows)
+            took_long = time.monotonic() - began > _LONG_SECONDS
+            self._most = max(1, want // 2) if took_long else min(_MOST, 2 * self._most)
+            return Answer(batch, want, rows)
         except asyncio.CancelledError:
             self._put_back(batch)
             raise
         except psycopg.Error as problem:
+            self._most = max(1, want // 2)
             if _is_useless(connection, problem):
                 self._put_back(batch)
                 raise
@@ -120,7 +128,7 @@ class HandingIn:
             if not batch:
                 # Asking again at once would fail again.
                 await asyncio.sleep(random.uniform(0.2, 1.0))
-        return Answer(len(batch), 0, await self._one_by_one(connection, worker_id, batch))
+        return Answer(batch, 0, await self._one_by_one(connection, worker_id, batch))
 
     async def _one_by_one(
         self, connection: AsyncConnection[Any], worker_id: UUID, batch: list[Result]

@@ -5,6 +5,7 @@ check of a connection that died without a word never returns.
 """
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -16,6 +17,8 @@ from psycopg.pq import TransactionStatus
 
 from pgorch.database.connection import LET_GO, connect, connect_sync, cut, is_usable
 from pgorch.worker.connections import is_session
+
+log = logging.getLogger("pgorch.worker")
 
 _MOST = 8
 _NAME = "pgorch worker transaction"
@@ -41,6 +44,10 @@ class Deadlines:
         """To be called a few times a second, from any thread."""
         for connection, asked_at in list(self._asked.items()):
             if time.monotonic() - asked_at > self._seconds:
+                log.warning(
+                    "a transaction was not answered for %g s; its connection is given up", self._seconds
+                )
+                self._asked.pop(connection, None)
                 cut(connection)
 
 
@@ -54,16 +61,33 @@ class Lender:
         self._async_slots = asyncio.Semaphore(_MOST)
         self._idle: list[Connection[Any]] = []
         self._async_idle: list[AsyncConnection[Any]] = []
+        self._lent: dict[Connection[Any] | AsyncConnection[Any], str] = {}
         self._closed = False
+
+    def waiting(self) -> list[int]:
+        """The sessions from which tools wait for an answer."""
+        return [connection.info.backend_pid for connection in list(self._lent) if _is_asking(connection)]
+
+    def judge(self, said: dict[int, str]) -> None:
+        """Gives up connections that lead nowhere: the server has said the same of them twice."""
+        for connection, seen in list(self._lent.items()):
+            state = said.get(connection.info.backend_pid, "") if _is_asking(connection) else ""
+            if connection in self._lent:
+                self._lent[connection] = state
+            if state and state == seen:
+                log.warning("a tool waits for an answer on a dead connection; it is given up")
+                cut(connection)
 
     @contextmanager
     def borrow(self) -> Iterator[Connection[Any]]:
         """Raises DatabaseUnavailable if none is to be had."""
         with self._slots:
             connection = self._ready() or self._open()
+            self._lent[connection] = ""
             try:
                 yield connection
             finally:
+                self._lent.pop(connection, None)
                 self._deadlines.rest(connection)
                 if _is_whole(connection) and not self._closed:
                     self._idle.append(connection)
@@ -75,9 +99,11 @@ class Lender:
         """Raises DatabaseUnavailable if none is to be had."""
         async with self._async_slots:
             connection = await self._async_ready() or await self._async_open()
+            self._lent[connection] = ""
             try:
                 yield connection
             finally:
+                self._lent.pop(connection, None)
                 self._deadlines.rest(connection)
                 if _is_whole(connection) and not self._closed:
                     self._async_idle.append(connection)
@@ -138,6 +164,10 @@ class Lender:
         finally:
             self._deadlines.rest(connection)
         return connection
+
+
+def _is_asking(connection: Connection[Any] | AsyncConnection[Any]) -> bool:
+    return connection.pgconn.transaction_status == TransactionStatus.ACTIVE
 
 
 def _is_whole(connection: Connection[Any] | AsyncConnection[Any]) -> bool:

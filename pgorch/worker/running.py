@@ -14,6 +14,7 @@ from pgorch.database.worker_queries import Advanced, Result
 from pgorch.tool import Context, Tool
 from pgorch.worker.outcomes import Outcome
 from pgorch.worker.sql_steps import SQL_STEP
+from pgorch.worker.state import State
 
 # Roles of steps whose tool takes its arguments by name from the input, laid over the state.
 BY_NAME = ("loose item", "undo")
@@ -22,13 +23,14 @@ BY_NAME = ("loose item", "undo")
 class Running:
     """One attempt of a step, from the moment it was given to this worker to its end."""
 
-    __slots__ = ("_begun", "bucket", "context", "dropped", "overdue", "pulse", "row", "task", "timer",
-                 "tool", "worker_id")  # fmt: skip
+    __slots__ = ("_begun", "bucket", "context", "dropped", "overdue", "pulse", "row", "state", "task",
+                 "timer", "tool", "worker_id")  # fmt: skip
 
-    def __init__(self, bucket: int, worker_id: UUID, row: Advanced, tool: Tool) -> None:
+    def __init__(self, bucket: int, worker_id: UUID, row: Advanced, state: State, tool: Tool) -> None:
         self.bucket = bucket
         self.worker_id = worker_id
         self.row = row
+        self.state = state
         self.tool = tool
         self.context: Context | None = None
         self.task: asyncio.Task[None] | None = None
@@ -57,7 +59,8 @@ class Running:
         return self.bucket == bucket and self.worker_id == worker_id and not self.tool.transactional
 
     def result(self, outcome: Outcome) -> Result:
-        return Result(self.bucket, self.row.step_id, self.row.lease_token, outcome.kind, outcome.output)
+        row = self.row
+        return Result(self.bucket, row.step_id, row.lease_token, outcome.kind, outcome.output, self.state)
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments of the tool. Raises InvalidArguments."""
@@ -66,8 +69,8 @@ class Running:
             return tool.bind(None, {}, self.context)
         given = None if row.input is None else orjson.loads(row.input)
         state = {}
-        if given is None or row.role in BY_NAME or tool.wants_state is not None:
-            state = orjson.loads(row.state or "{}")
+        if tool.reads_state and (given is None or row.role in BY_NAME or tool.wants_state is not None):
+            state = self.state.read()
         if row.role in BY_NAME:
             given, state = None, {**state, **(given or {})}
         return tool.bind(given, state, self.context)

@@ -24,20 +24,25 @@ from pgorch.worker.running import Running
 log = logging.getLogger("pgorch.worker")
 
 _LOSSES = 3
+# Longer than others wait: a step is run again for it. A dead line is noticed by the kernel before that.
+_ANSWER_SECONDS = 15.0
 
 
 class Transactions:
     """Performs transactional tools on connections of its own, which are opened when first needed.
 
-    `look` is to be called a few times a second: it gives up connections that have not answered for
-    `answer_seconds`.
+    `look` is to be called a few times a second: it gives up connections that have not begun, recorded or
+    committed a transaction for too long. What a tool itself asks may take longer: `waiting` gives those
+    sessions, and `judge` is told what the server knows of them.
     """
 
-    def __init__(self, dsn: str, answer_seconds: float) -> None:
-        self._deadlines = Deadlines(answer_seconds)
+    def __init__(self, dsn: str) -> None:
+        self._deadlines = Deadlines(_ANSWER_SECONDS)
         self._lender = Lender(dsn, self._deadlines)
         self._losses: Counter[str] = Counter()
         self.look = self._deadlines.look
+        self.waiting = self._lender.waiting
+        self.judge = self._lender.judge
 
     async def close(self) -> None:
         await self._lender.close()

@@ -33,6 +33,7 @@ log = logging.getLogger("pgorch.worker")
 _START_SECONDS = 30.0
 _LOOK_SECONDS = 0.25
 _MAINTAIN_SECONDS = 3600.0
+_FEW_RUNS = 500
 
 
 class Worker:
@@ -80,7 +81,7 @@ class Worker:
         """
         self._loop = asyncio.get_running_loop()
         buckets = await self._introduce()
-        transactions = Transactions(self._dsn, self._timing.answer)
+        transactions = Transactions(self._dsn)
         working = self._working = Working(
             self._dsn, self._registry, slots=self._slots, buckets=buckets, transactions=transactions,
             timing=self._timing,
@@ -173,7 +174,8 @@ class Worker:
             try:
                 connection = await open_async(self._dsn, purpose="maintenance", statement_seconds=60)
                 async with connection:
-                    while await maintain(connection):
+                    # Under a steady load a few more have always become old enough meanwhile.
+                    while await maintain(connection) > _FEW_RUNS:
                         pass
             except (psycopg.Error, PgorchError) as problem:
                 log.warning("maintenance failed and is tried again in an hour: %s", problem)

@@ -11,6 +11,7 @@ from uuid import UUID
 import psycopg
 from psycopg import AsyncConnection
 
+from pgorch.database.sessions import waiting_sessions
 from pgorch.database.worker_queries import Advanced, Look, Result, held, prepare_for_advance, tick
 from pgorch.errors import PgorchError
 from pgorch.tool import Tool
@@ -18,12 +19,13 @@ from pgorch.worker import outcomes
 from pgorch.worker.alarms import Alarms
 from pgorch.worker.bell import Bell
 from pgorch.worker.connections import open_async, pause_seconds
-from pgorch.worker.handing_in import HandingIn
+from pgorch.worker.handing_in import Answer, HandingIn
 from pgorch.worker.identity import Timing
 from pgorch.worker.lease import Lease
 from pgorch.worker.outcomes import RELEASE, Outcome
 from pgorch.worker.perform import Performer
 from pgorch.worker.running import InHand, Running
+from pgorch.worker.state import State
 from pgorch.worker.transactions import Transactions
 
 log = logging.getLogger("pgorch.worker")
@@ -60,6 +62,7 @@ class Working:
         self._bell = Bell()
         self._in_hand = InHand(slots)
         self._handing_in = HandingIn(buckets, self._bell, timing.answer)
+        self._transactions = transactions
         self._performer = Performer(self._in_hand, self, transactions, slots=slots, timing=timing)
         self._connection: AsyncConnection[Any] | None = None
         self._failures = 0
@@ -208,7 +211,7 @@ class Working:
         answer = await self._handing_in.advance(connection, worker_id, bucket, share, look)
         if lease.worker_id != worker_id:
             return 0
-        got = self._take_up(bucket, lease, worker_id, answer.rows)
+        got = self._take_up(bucket, lease, worker_id, answer)
         if answer.handed or got:
             self._awake.add(bucket)
         if looks and got >= answer.want:
@@ -222,19 +225,24 @@ class Working:
         if not await self._advance(connection, lease, worker_id, bucket, looks=True):
             self._to_look.add(bucket)
 
-    def _take_up(self, bucket: int, lease: Lease, worker_id: UUID, rows: list[Advanced]) -> int:
+    def _take_up(self, bucket: int, lease: Lease, worker_id: UUID, answer: Answer) -> int:
         """Begins the steps among the rows; returns how many were given to this worker."""
         got = 0
-        state = None
+        state = State(None)
+        known: dict[int, State] = {}
         loop = asyncio.get_running_loop()
-        for row in rows:
+        for row in answer.rows:
             if row.kind == "step":
-                state = row.state or state
-                if row.state is None:
-                    row = row._replace(state=state)
+                if row.state is not None:
+                    state = State(row.state)
                 got += 1
                 if lease.is_good:
-                    self._begin(bucket, worker_id, row)
+                    self._begin(bucket, worker_id, row, state)
+            elif row.kind == "next":
+                known = known or {result.step_id: result.state for result in answer.handed}
+                got += 1
+                if lease.is_good:
+                    self._begin(bucket, worker_id, row, known[row.step_id].after(str(row.state)))
             elif row.kind == "quarantined":
                 got += 1
                 self._put(bucket, row, outcomes.error("WorkerLost", str(row.message), retryable=False))
@@ -250,9 +258,9 @@ class Working:
                 log.info("a result was refused: %s", row.message, extra={"step_id": row.step_id})
         return got
 
-    def _begin(self, bucket: int, worker_id: UUID, row: Advanced) -> None:
+    def _begin(self, bucket: int, worker_id: UUID, row: Advanced, state: State) -> None:
         try:
-            self._performer.begin(Running(bucket, worker_id, row, self._registry[row.tool]))
+            self._performer.begin(Running(bucket, worker_id, row, state, self._registry[row.tool]))
         except Exception as problem:
             # Whatever is wrong with this step, the others of the batch are begun.
             log.exception("a step could not be begun", extra={"run_id": row.run_id, "step_id": row.step_id})
@@ -267,6 +275,8 @@ class Working:
         # On a connection that was lost a call may still be under way: hence once more soon after.
         self._compare_at = time.monotonic() + (self._timing.poll if self._compared else _UNDER_WAY_SECONDS)
         self._compared = True
+        if (pids := self._transactions.waiting()) and (said := await waiting_sessions(connection, pids)):
+            self._transactions.judge(said)
         for bucket in range(self._buckets):
             in_hand = [running for running in self._in_hand if running.is_held_by(bucket, worker_id)]
             believed = await held(connection, bucket, worker_id)

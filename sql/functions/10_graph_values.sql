@@ -98,6 +98,11 @@ create or replace function pgorch._near_names(p_name text, p_names text[]) retur
     $$;
 comment on function pgorch._near_names(text, text[]) is 'A hint that names up to three similar names; null if none is similar.';
 
+create or replace function pgorch._lacks_unit(p_text text) returns boolean
+    language sql immutable parallel safe
+    as $$ select p_text ~ '^\s*[-+]?[0-9.]+\s*$' $$;
+comment on function pgorch._lacks_unit is 'Is an interval a number alone? PostgreSQL takes it for seconds; who wrote it may have meant minutes.';
+
 create or replace function pgorch._interval_problem(p_value jsonb) returns text
     language plpgsql immutable
     as $$
@@ -109,6 +114,8 @@ begin
     end if;
     if length(p_value #>> '{}') > 100 then
         return 'is too long for an interval';
+    elsif pgorch._lacks_unit(p_value #>> '{}') then
+        return format('has no unit, and is %s', pgorch._quoted(p_value #>> '{}'));
     end if;
     begin
         v_interval := (p_value #>> '{}')::interval;

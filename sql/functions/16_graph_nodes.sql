@@ -32,6 +32,11 @@ begin
                        case when v_waits_for = '{}' then 'none' else array_to_string(v_waits_for, ' and ') end),
                 'To go on after a time if nothing came, give the wait for the signal or the row a "deadline".');
         end if;
+        if pgorch._interval_problem(p_node -> 'for') is null and pgorch._interval_problem(p_node -> 'deadline') is null
+           and pgorch._seconds(p_node -> 'for') > pgorch._seconds(p_node -> 'deadline') then
+            return next pgorch._graph_error(p_path || '/for', 'bad_interval', 'the wait takes longer than its deadline, and would always expire',
+                'Leave the deadline out, or let it come later.');
+        end if;
         if jsonb_typeof(p_node -> 'row') <> 'null' then
             return query select e from pgorch._row_errors(p_node -> 'row', p_path || '/row') e;
         end if;

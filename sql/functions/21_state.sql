@@ -4,6 +4,11 @@ create or replace function pgorch._state(p_input jsonb, p_snapshot jsonb, p_delt
     language sql immutable parallel safe
     as $$ select coalesce(p_snapshot, p_input) || p_delta $$;
 
+create or replace function pgorch._is_large(p_input jsonb, p_snapshot jsonb) returns boolean
+    language sql stable parallel safe
+    as $$ select pg_column_size(coalesce(p_snapshot, p_input)) > 2000 $$;
+comment on function pgorch._is_large is 'Is a state stored out of its row? Tells it without reading it.';
+
 create or replace function pgorch._written(p_into_key text, p_output jsonb) returns jsonb
     -- Stable as jsonb_build_object() is: declared immutable, it would not be inlined (4 us a call).
     language sql stable parallel safe

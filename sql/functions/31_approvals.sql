@@ -8,7 +8,7 @@ create or replace function pgorch._enter_approval(
 declare
     v_step_id bigint;
     v_approval_id constant uuid := pgorch.new_run_id(p_bucket);
-    v_deadline constant timestamptz := p_now + p_node.deadline;
+    v_deadline constant timestamptz := pgorch._after(p_now, p_node.deadline);
     v_remind_at constant timestamptz := p_now + make_interval(secs => (p_node.remind ->> 'seconds')::double precision);
 begin
     insert into pgorch.steps (bucket, run_id, graph_id, kind, created_at, ready_at, visit, counts, lineage, born, node)

@@ -40,7 +40,7 @@ declare
 begin
     loop
         if v_at > cardinality(v_moves) then
-            exit when not p_graph.has_forks or v_run.live = 0;
+            exit when v_run.error is not null or not p_graph.has_forks or v_run.live = 0 or (p_replay and cardinality(p_moves) > 0);
             select j.* into v_next from pgorch._next_join(p_bucket, v_run, p_now, p_replay) j;
             v_run := v_next.run;
             v_move := v_next.move;
@@ -52,10 +52,10 @@ begin
         v_at := v_at + 1;
         v_passed := v_passed + 1;
         -- Pass nodes alone can go round in a loop whose condition nothing changes.
-        if v_passed > 20000 then
-            return pgorch._fail_run(p_bucket, v_run, jsonb_build_object('type', 'RunawayLoop',
+        if v_passed > 20000 and v_run.error is null then
+            v_run.error := jsonb_build_object('type', 'RunawayLoop',
                 'message', format('20,000 nodes were passed up to %s without any step to perform', v_move.node),
-                'hint', 'Give an edge of the loop a limit.'), p_now);
+                'hint', 'Give an edge of the loop a limit.');
         end if;
         if v_move.outcome is null then
             select e.* into v_next from pgorch._enter(p_bucket, v_run, p_graph, v_move, p_now, p_replay) e;
@@ -63,7 +63,6 @@ begin
             select e.* into v_next from pgorch._leave_node(p_bucket, v_run, p_graph, v_move, p_now, p_replay) e;
         end if;
         v_run := v_next.run;
-        exit when v_run.finished_at is not null or v_run.ending is not null;
         if v_at > cardinality(v_moves) then
             v_moves := v_next.follows;
             v_at := 1;
@@ -71,11 +70,15 @@ begin
             v_moves := v_moves || v_next.follows;
         end if;
     end loop;
+    -- Last, so that what ended beside is in the history and can be undone, and what was to begin is kept for a retry.
+    if v_run.error is not null then
+        v_run := pgorch._fail_run(p_bucket, v_run, v_run.error, p_now);
+    end if;
     return v_run;
 end
 $$;
 comment on function pgorch._follow is
-    'Works through moves and what follows from them. In a replay, outcomes that the history has are taken again without their effects: nothing is appended, and whatever is entered only waits.';
+    'Works through moves and what follows from them. From a failure on (error is set) what has ended is still taken, and nothing begins any more. In a replay, outcomes that the history has are taken again without their effects: nothing is appended, and whatever is entered only waits; joins are looked at by a call without moves.';
 
 create or replace function pgorch._settled(
     p_bucket integer, p_run pgorch.runs, p_graph pgorch.graphs, p_now timestamptz) returns pgorch.runs
@@ -127,10 +130,13 @@ begin
         perform pgorch._enter_waiting(p_bucket, run, 'wait', p_move, null, p_now);
         run.live := run.live + 1;
         return;
+    elsif run.error is not null then
+        run := pgorch._kept_for_retry(run, p_move);
+        return;
     end if;
 
-    -- What an operator gave (retry with another input) goes before the template.
-    if p_move.input is not null then
+    -- What an operator gave (retry with another input) goes before the template. Of an approval it is what is shown.
+    if p_move.input is not null and v_node.type <> 'approval' then
         v_value := p_move.input;
     else
         select r.value, r.problem into v_value, v_problem
@@ -138,8 +144,12 @@ begin
             when 'wait' then coalesce(v_node.wait_for, v_node.wait_until, v_node.wait_signal, v_node.wait_row -> 'key')
             else v_node.input end) r;
     end if;
-    if v_problem is null and v_node.show is not null then
-        select r.value, r.problem into v_show, v_problem from pgorch._rendered(p_bucket, run, p_graph, v_node.show) r;
+    if v_problem is null and v_node.type = 'approval' then
+        v_show := p_move.input;
+        if v_show is null then
+            select r.value, r.problem into v_show, v_problem
+            from pgorch._rendered(p_bucket, run, p_graph, coalesce(v_node.show, v_node.input)) r;
+        end if;
     end if;
     if v_problem is null and v_node.concurrency_key is not null then
         select l.limiter, l.problem into v_limiter, v_problem from pgorch._limiter(p_bucket, run, p_graph, v_node) l;
@@ -164,7 +174,7 @@ begin
             'message', coalesce(v_value ->> 'message', format('the run reached the node %s', v_node.id)), 'node', v_node.id);
         run := pgorch._append(p_bucket, run, 'step_failed', p_now, p_node => v_node.id, p_started_at => p_now,
             p_visit => p_move.visit, p_error => v_problem);
-        run := pgorch._fail_run(p_bucket, run, v_problem, p_now, p_move);
+        run := pgorch._failed_at(run, v_problem, p_move);
         return;
     else
         select e.run, e.outcome, e.output, e.problem into v_entered
@@ -179,7 +189,7 @@ begin
     end if;
 end
 $$;
-comment on function pgorch._enter is 'Enters a node: a step comes to be, or, where there is nothing to wait for, its outcome follows at once.';
+comment on function pgorch._enter is 'Enters a node: a step comes to be, or, where there is nothing to wait for, its outcome follows at once. In a run that is about to fail it is only noted.';
 
 create or replace function pgorch._enter_other(
     p_bucket integer, p_run pgorch.runs, p_graph pgorch.graphs, p_node pgorch.nodes, p_move pgorch._move, p_value jsonb, p_now timestamptz,
@@ -220,6 +230,8 @@ declare
     v_problem jsonb;
     v_roots text[];
     v_vars jsonb := '{}';
+    -- By a worker, and well, even if it fails now: because of its edges, or of what it would write.
+    v_performed constant boolean := p_move.attempt is not null and p_move.output is not null;
 begin
     run := p_run;
     follows := '{}';
@@ -281,7 +293,8 @@ begin
             p_started_at => p_move.started_at, p_worker_id => p_move.worker_id, p_actor => p_move.actor, p_visit => p_move.visit,
             p_output => p_move.output, p_error => p_move.error,
             -- What a compensation will be given: the arguments, or the state that stood for them.
-            p_input => case when v_node.compensate is not null and p_move.kind = 'step_completed'
+            p_input => case when v_node.compensate is not null
+                                 and (p_move.kind = 'step_completed' or (p_move.kind = 'step_failed' and v_performed))
                             then coalesce(p_move.input, pgorch._state(run.input, run.snapshot, run.delta)) end);
     else
         run.seq := run.seq + 1;
@@ -298,10 +311,10 @@ begin
         if p_move.error is not null then
             v_problem := v_problem || jsonb_build_object('cause', p_move.error);
         end if;
-        run := pgorch._fail_run(p_bucket, run, v_problem || jsonb_build_object('node', v_node.id), p_now, p_move);
+        run := pgorch._failed_at(run, v_problem || jsonb_build_object('node', v_node.id), p_move);
     elsif v_candidates = 0 and p_move.outcome <> 'success' then
-        run := pgorch._fail_run(p_bucket, run,
-            coalesce(p_move.error, pgorch._undecided_error(v_node, p_move)) || jsonb_build_object('node', v_node.id), p_now, p_move);
+        run := pgorch._failed_at(run,
+            coalesce(p_move.error, pgorch._undecided_error(v_node, p_move)) || jsonb_build_object('node', v_node.id), p_move);
     elsif v_candidates > 0 then
         follows := follows || pgorch._moves_along(p_graph, run.seq, v_node, v_ranks, p_move);
     end if;

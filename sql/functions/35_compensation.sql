@@ -19,7 +19,9 @@ begin
     return (
         select h.seq
         from pgorch.history h
-        where h.bucket = p_bucket and h.run_id = p_run.id and h.kind = 'step_completed'
+        where h.bucket = p_bucket and h.run_id = p_run.id
+          -- One whose tool succeeded can fail all the same, by its edges or its write: its input was kept.
+          and (h.kind = 'step_completed' or (h.kind = 'step_failed' and h.input is not null))
           and h.node in (select n.id from pgorch.nodes n where n.graph_id = p_run.graph_id and n.compensate is not null)
           and not exists (
             select from pgorch.history u
@@ -36,6 +38,8 @@ create or replace function pgorch._begin_undoing(
 begin
     p_run := pgorch._drop_steps(p_bucket, p_run, null, p_now, p_actor, true);
     delete from pgorch.timers t where t.bucket = p_bucket and t.run_id = p_run.id;
+    p_run.error := null;
+    p_run.stopped := null;
     p_run.ending := jsonb_build_object('status', p_status, 'error', p_error, 'actor', p_actor);
     p_run := pgorch._append(p_bucket, p_run, 'compensation_started', p_now, p_actor => p_actor, p_error => p_error);
     return pgorch._undo_next(p_bucket, p_run, p_now);

@@ -60,7 +60,8 @@ begin
         p_run := pgorch._append(p_bucket, p_run, 'step_cancelled', p_now, p_node => v_step.node, p_attempt => nullif(v_step.attempt, 0),
             p_started_at => v_step.started_at, p_worker_id => v_step.worker_id, p_visit => v_step.visit);
     end loop;
-    return pgorch._drop_steps(p_bucket, p_run, p_ids, p_now);
+    -- A child run is not the parent's to undo later, so what it has done is undone now.
+    return pgorch._drop_steps(p_bucket, p_run, p_ids, p_now, p_compensate => not p_replay);
 end
 $$;
 comment on function pgorch._cancel_steps is 'Takes steps away that a join no longer waits for, and says so in the history.';
@@ -113,27 +114,51 @@ begin
 end
 $$;
 
-create or replace function pgorch._fail_run(
-    p_bucket integer, p_run pgorch.runs, p_error jsonb, p_now timestamptz, p_move pgorch._move default null) returns pgorch.runs
+create or replace function pgorch._kept_for_retry(p_run pgorch.runs, p_move pgorch._move, p_failed boolean default null) returns pgorch.runs
+    language plpgsql immutable
+    as $$
+begin
+    p_run.stopped := coalesce(p_run.stopped, '[]') || jsonb_build_array(jsonb_strip_nulls(jsonb_build_object(
+            'node', p_move.node, 'visit', p_move.visit, 'counts', p_move.counts, 'lineage', p_move.lineage,
+            'born', coalesce(p_move.born, p_run.seq), 'child', p_move.error -> 'child_run_id', 'failed', p_failed))
+        || pgorch._named_input(p_move.input));
+    return p_run;
+end
+$$;
+comment on function pgorch._kept_for_retry is 'Notes in stopped a step of a run that is about to fail: one that it failed at, or that has not begun.';
+
+create or replace function pgorch._failed_at(p_run pgorch.runs, p_error jsonb, p_move pgorch._move) returns pgorch.runs
+    language plpgsql immutable
+    as $$
+begin
+    -- Of several failures the first is the run's.
+    p_run.error := coalesce(p_run.error, p_error);
+    return pgorch._kept_for_retry(p_run, p_move, true);
+end
+$$;
+comment on function pgorch._failed_at is
+    'Notes a step that the run fails at: in error why, in stopped where it is taken up again. The run fails when all that came with it has been taken (_follow).';
+
+create or replace function pgorch._fail_run(p_bucket integer, p_run pgorch.runs, p_error jsonb, p_now timestamptz) returns pgorch.runs
     language plpgsql
     as $$
 begin
     if pgorch._has_compensations(p_bucket, p_run) then
         return pgorch._begin_undoing(p_bucket, p_run, 'failed', p_error, null, p_now);
     end if;
-    p_run.stopped := pgorch._live_now(p_bucket, p_run, p_move);
+    p_run.stopped := pgorch._live_now(p_bucket, p_run) || coalesce(p_run.stopped, '[]');
     return pgorch._end_run(p_bucket, p_run, 'failed', p_error, null, p_now);
 end
 $$;
 comment on function pgorch._fail_run is
-    'A run fails: what it has done is undone first, where its graph says how. Else what was live is kept, so that the run can be taken up again. p_move: what it failed at.';
+    'A run fails: what it has done is undone first, where its graph says how. Else what was live is kept, beside what is noted in stopped already, so that the run can be taken up again.';
 
 create or replace function pgorch._named_input(p_input jsonb) returns jsonb
     language sql immutable
     as $$ select case when p_input is null then '{}' else jsonb_build_object('input', p_input) end $$;
 comment on function pgorch._named_input is 'Arguments under their name, with every null that is in them.';
 
-create or replace function pgorch._live_now(p_bucket integer, p_run pgorch.runs, p_move pgorch._move) returns jsonb
+create or replace function pgorch._live_now(p_bucket integer, p_run pgorch.runs) returns jsonb
     language plpgsql stable
     as $$
 begin
@@ -144,11 +169,7 @@ begin
                    'child', case when s.kind = 'child' then s.input -> 'run_id' end))
                    || pgorch._named_input(case s.kind when 'task' then s.input when 'map' then s.input -> 'items' end) order by s.id), '[]')
         from pgorch.steps s
-        where s.bucket = p_bucket and s.run_id = p_run.id and s.kind not in ('item', 'undo'))
-        || case when p_move.node is null then '[]' else jsonb_build_array(jsonb_strip_nulls(jsonb_build_object(
-               'node', p_move.node, 'visit', p_move.visit, 'counts', p_move.counts, 'lineage', p_move.lineage,
-               'born', coalesce(p_move.born, p_run.seq), 'child', p_move.error -> 'child_run_id', 'failed', true))
-               || pgorch._named_input(p_move.input)) end;
+        where s.bucket = p_bucket and s.run_id = p_run.id and s.kind not in ('item', 'undo'));
 end
 $$;
-comment on function pgorch._live_now is 'What is live in a run that fails, and the step that it fails at.';
+comment on function pgorch._live_now is 'What is live in a run that fails.';

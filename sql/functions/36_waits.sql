@@ -8,7 +8,7 @@ create or replace function pgorch._enter_wait(
 declare
     v_for jsonb;
     v_due timestamptz;
-    v_deadline constant timestamptz := p_now + p_node.deadline;
+    v_deadline constant timestamptz := pgorch._after(p_now, p_node.deadline);
     v_step_id bigint;
     v_signal pgorch.signals;
 begin
@@ -61,23 +61,36 @@ end
 $$;
 comment on function pgorch._enter_wait is 'A wait begins, or is over at once: the time has come, the signal is there, the row is as it should be.';
 
+create or replace function pgorch._after(p_at timestamptz, p_interval interval) returns timestamptz
+    language sql immutable parallel safe
+    as $$ select (p_at at time zone 'UTC' + p_interval) at time zone 'UTC' $$;
+comment on function pgorch._after is 'A time so much later: days have 24 hours, whatever the time zone of the session.';
+
 create or replace function pgorch._due_time(p_node pgorch.nodes, p_value jsonb, p_now timestamptz, out due timestamptz, out problem jsonb)
     language plpgsql stable
     as $$
 declare
     v_interval interval;
 begin
-    if jsonb_typeof(p_value) not in ('string', 'number') or p_value = '""' then
+    if jsonb_typeof(p_value) not in ('string', 'number') or p_value = '""'
+       or (p_node.wait_signal is not null and length(p_value #>> '{}') > 200) then
         problem := jsonb_build_object('type', 'BadWait', 'retryable', false,
             'message', format('%s cannot wait for %s', p_node.id, left(p_value::text, 100)),
-            'hint', 'A wait is for an interval, until a time, for the name of a signal, or for the key of a row.');
+            'hint', 'A wait is for an interval, until a time, for the name of a signal (at most 200 characters), or for the key of a row.');
         return;
     end if;
     if p_node.wait_for is not null then
+        if jsonb_typeof(p_value) = 'string' and pgorch._lacks_unit(p_value #>> '{}') then
+            raise invalid_datetime_format using message = 'it has no unit';
+        end if;
         v_interval := case when jsonb_typeof(p_value) = 'number' then make_interval(secs => (p_value #>> '{}')::double precision)
                            else (p_value #>> '{}')::interval end;
-        due := p_now + v_interval;
+        due := pgorch._after(p_now, v_interval);
     elsif p_node.wait_until is not null then
+        -- As where it is written out: without its zone a time would be another one in each session.
+        if not pgorch._has_format(p_value #>> '{}', 'date-time') then
+            raise invalid_datetime_format using message = 'it is no time with its zone';
+        end if;
         due := (p_value #>> '{}')::timestamptz;
     end if;
     if due = 'infinity' or due = '-infinity' then

@@ -210,11 +210,12 @@ begin
         where r.bucket = p_bucket and r.parent_run_id = p_run_id and r.parent_step_id = any (p_step_ids) and r.finished_at is null
         order by r.id for update
     loop
-        continue when p_compensate and v_child.ending is not null;
+        -- What has begun to be undone is undone to its end.
+        continue when v_child.ending is not null;
         v_child := case when p_compensate then pgorch._cancel_undoing(p_bucket, v_child, v_error, p_actor, p_now)
                         else pgorch._end_run(p_bucket, v_child, 'cancelled', v_error, p_actor, p_now) end;
         perform pgorch._save_run(p_bucket, v_child, p_now);
     end loop;
 end
 $$;
-comment on function pgorch._cancel_children is 'Cancels the child runs of steps that are taken away; with p_compensate what they have done is undone first.';
+comment on function pgorch._cancel_children is 'Cancels the child runs of steps that are taken away; with p_compensate what they have done is undone first. One that is being undone already is left alone.';

@@ -151,7 +151,7 @@ begin
     from unnest(v_ids, p_inputs) t(id, input);
     if v_graph.timeout is not null then
         insert into pgorch.timers (bucket, run_id, due_at, kind)
-        select p_bucket, t.id, v_now + v_graph.timeout, 'run_timeout' from unnest(v_ids) t(id);
+        select p_bucket, t.id, pgorch._after(v_now, v_graph.timeout), 'run_timeout' from unnest(v_ids) t(id);
     end if;
 
     if v_node.fast_in and not p_paused then

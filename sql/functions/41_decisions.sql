@@ -53,6 +53,12 @@ begin
 end
 $$;
 
+create or replace function pgorch._decision_var(p_data jsonb, p_said jsonb) returns jsonb
+    language sql immutable parallel safe
+    as $$ select (coalesce(p_data, '{}') - '{decision,by,comment,approved_by}'::text[]) || p_said $$;
+comment on function pgorch._decision_var is
+    'The variable $decision: the fields of the data, and what pgorch says of the decision itself. Those names are its own, also where it says nothing.';
+
 create or replace function pgorch.decide(
     p_run_id uuid default null, p_decision text default null, p_data jsonb default null, p_comment text default null,
     p_approval_id uuid default null, p_actor text default null, p_roles text[] default null) returns uuid
@@ -102,8 +108,7 @@ begin
         case p_decision when 'approved' then 'success' else 'rejected' end, 'approval_decided', v_actor,
         v_said || jsonb_build_object('approval_id', v_approval.id, 'at', v_now)
             || case when v_data is null then '{}' else jsonb_build_object('data', v_data) end,
-        -- Conditions read the fields of the data as $decision.<field>; what pgorch says of the decision itself goes before.
-        coalesce(v_data, '{}') || v_said, v_now);
+        pgorch._decision_var(v_data, v_said), v_now);
     return v_approval.id;
 end
 $$;
@@ -125,3 +130,24 @@ create or replace function pgorch.reject(
     select pgorch.decide(p_run_id => p_run_id, p_decision => 'rejected', p_data => p_data, p_comment => p_comment, p_approval_id => p_approval_id)
     $$;
 comment on function pgorch.reject is 'Short for decide(run, ''rejected''): for psql.';
+
+create or replace function pgorch.approve_plain(p_run_id uuid, p_actor text default null, p_roles text[] default null) returns uuid
+    language plpgsql
+    set jit = off set enable_seqscan = off
+    as $$
+declare
+    v_bucket constant integer := pgorch.bucket_of(p_run_id);
+    v_run constant pgorch.runs := pgorch._locked_run(p_run_id);
+    v_approval constant pgorch.approvals := pgorch._chosen_approval(v_bucket, v_run, null);
+begin
+    if exists (
+        select from pgorch.nodes n
+        where n.graph_id = v_approval.graph_id and n.id = v_approval.node and (n.form is not null or n.quorum > 1)) then
+        perform pgorch._raise('OR006', format('%s is no plain approval: it has a form, or several must approve it', v_approval.node),
+            'Say {"decision": "approved"}, and what its form asks for under "data".');
+    end if;
+    return pgorch.decide(p_run_id, 'approved', p_approval_id => v_approval.id, p_actor => p_actor, p_roles => p_roles);
+end
+$$;
+comment on function pgorch.approve_plain is
+    'Approves the open approval of a run without a word, if it is a plain one: without a form, and with nobody else who must approve it. What a request without a body means.';

@@ -13,6 +13,7 @@ declare
     v_earlier pgorch.signals;
     v_id constant uuid := pgorch.new_run_id(v_bucket);
     v_step pgorch.steps;
+    v_signal pgorch.signals;
 begin
     if p_name is null or p_name = '' or length(p_name) > 200 then
         perform pgorch._raise('OR006', 'the name of a signal has 1 to 200 characters', 'Use the name that the wait of the graph gives.');
@@ -43,23 +44,26 @@ begin
     v_run := pgorch._append(v_bucket, v_run, 'signal_received', v_now, p_actor => v_actor,
         p_output => jsonb_build_object('signal_id', v_id, 'name', p_name, 'payload', p_payload));
     perform pgorch._audit(v_bucket, v_actor, 'signal', p_run_id, p_after => jsonb_build_object('signal_id', v_id, 'name', p_name));
-    select s.* into v_step from pgorch.steps s
-    where s.bucket = v_bucket and s.run_id = p_run_id and s.kind = 'wait' and s.input ->> 'signal' = p_name
-    order by s.id limit 1;
-    if v_step.id is null then
-        perform pgorch._save_run(v_bucket, v_run, v_now);
-    elsif pgorch._is_past_deadline(v_step, v_now) then
-        -- The deadline stands even if nobody has looked at the clock yet; the signal is kept for a later wait.
-        perform pgorch._end_wait(v_bucket, v_run, v_step, 'expired', null, v_now);
-    else
-        perform pgorch._note_taken(v_bucket, v_id, v_step.id, v_now);
-        perform pgorch._end_wait(v_bucket, v_run, v_step, 'success', p_payload, v_now, v_actor);
+    perform pgorch._save_run(v_bucket, v_run, v_now);
+    -- A deadline stands even if nobody has looked at the clock yet: a wait that is overdue ends, and the next one is asked.
+    loop
+        select s.* into v_step from pgorch.steps s
+        where s.bucket = v_bucket and s.run_id = p_run_id and s.kind = 'wait' and s.input ->> 'signal' = p_name
+        order by s.id limit 1;
+        exit when v_step.id is null or not pgorch._is_past_deadline(v_step, v_now);
+        v_run := pgorch._end_wait(v_bucket, v_run, v_step, 'expired', null, v_now);
+    end loop;
+    -- A wait that began just now may have taken it.
+    v_signal := pgorch._take_signal(v_bucket, p_run_id, p_name);
+    if v_step.id is not null and v_signal.id is not null then
+        perform pgorch._note_taken(v_bucket, v_signal.id, v_step.id, v_now);
+        perform pgorch._end_wait(v_bucket, v_run, v_step, 'success', v_signal.payload, v_now, v_signal.sent_by);
     end if;
     return v_id;
 end
 $$;
 comment on function pgorch.signal is
-    'Sends a message to a run. The oldest wait for its name takes it, now or when the run comes to it. With an idempotency key it counts once. Returns the signal''s id.';
+    'Sends a message to a run. The oldest wait for its name whose deadline has not passed takes it, now or when the run comes to it. With an idempotency key it counts once. Returns the signal''s id.';
 
 create or replace function pgorch._is_past_deadline(p_step pgorch.steps, p_now timestamptz) returns boolean
     language sql immutable

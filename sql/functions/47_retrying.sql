@@ -159,7 +159,7 @@ begin
         p_item => p_item, p_input => case when cardinality(p_path) = 1 then p_value end,
         p_output => jsonb_build_object('action', case when cardinality(p_path) = 1 then p_action else 'retry' end));
     if v_graph.timeout is not null then
-        insert into pgorch.timers (bucket, run_id, due_at, kind) values (p_bucket, p_run.id, p_now + v_graph.timeout, 'run_timeout');
+        insert into pgorch.timers (bucket, run_id, due_at, kind) values (p_bucket, p_run.id, pgorch._after(p_now, v_graph.timeout), 'run_timeout');
     end if;
     for v_at in 0 .. jsonb_array_length(v_stopped) - 1 loop
         v_entry := v_stopped -> v_at;

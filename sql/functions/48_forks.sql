@@ -31,7 +31,7 @@ begin
     values (v_bucket, v_run.id, v_source.graph_id, v_actor, v_now, v_source.priority, v_source.queue, v_source.input, 'running', 1,
             coalesce(p_labels, v_source.labels), v_source.id, v_at);
     if v_graph.timeout is not null then
-        insert into pgorch.timers (bucket, run_id, due_at, kind) values (v_bucket, v_run.id, v_now + v_graph.timeout, 'run_timeout');
+        insert into pgorch.timers (bucket, run_id, due_at, kind) values (v_bucket, v_run.id, pgorch._after(v_now, v_graph.timeout), 'run_timeout');
     end if;
     select r.* into v_run from pgorch.runs r where r.bucket = v_bucket and r.id = v_run.id;
     v_run.live := 0;
@@ -106,6 +106,8 @@ declare
     v_step pgorch.steps;
     v_move pgorch._move;
     v_until constant integer := p_run.forked_at;
+    v_at timestamptz;
+    v_last integer := 0;
 begin
     v_move.node := p_graph.start_node;
     if p_graph.has_forks then
@@ -114,6 +116,7 @@ begin
     end if;
     p_run.seq := 0;
     p_run := pgorch._follow(p_bucket, p_run, p_graph, array[v_move], p_now, true);
+    -- Whose history is read depends on it.
     p_run.seq := v_until;
     for v_entry in
         select h.*
@@ -128,21 +131,42 @@ begin
             p_run.delta := p_run.delta || (v_entry.output -> 'state');
             continue;
         end if;
-        select s.* into v_step from pgorch.steps s
-        where s.bucket = p_bucket and s.run_id = p_run.id and s.kind = 'wait' and s.node = v_entry.node
-          and s.visit is not distinct from v_entry.visit
-        order by s.id limit 1;
+        -- What ended in one call ended before its joins were looked at.
+        v_step := case when v_entry.at = v_at then pgorch._replayed_step(p_bucket, p_run, v_entry) end;
+        if v_step.id is null then
+            p_run.seq := v_last;
+            p_run := pgorch._follow(p_bucket, p_run, p_graph, '{}', p_now, true);
+            v_step := pgorch._replayed_step(p_bucket, p_run, v_entry);
+        end if;
         -- A join that was skipped has an entry, and no step of its own.
         continue when v_step.id is null;
+        v_at := v_entry.at;
+        v_last := v_entry.seq;
         delete from pgorch.steps s where s.bucket = p_bucket and s.id = v_step.id;
         p_run.live := p_run.live - 1;
         p_run.seq := v_entry.seq - 1;
         p_run := pgorch._follow(p_bucket, p_run, p_graph, array[pgorch._recorded_move(v_step, v_entry)], p_now, true);
     end loop;
-    return p_run;
+    p_run.seq := v_last;
+    return pgorch._follow(p_bucket, p_run, p_graph, '{}', p_now, true);
 end
 $$;
 comment on function pgorch._replayed is 'Brings a new run to where the one it was forked from was after entry forked_at. What is live then stands in steps of kind wait.';
+
+create or replace function pgorch._replayed_step(p_bucket integer, p_run pgorch.runs, p_entry pgorch.history) returns pgorch.steps
+    language plpgsql stable
+    as $$
+declare
+    v_step pgorch.steps;
+begin
+    select s.* into v_step from pgorch.steps s
+    where s.bucket = p_bucket and s.run_id = p_run.id and s.kind = 'wait' and s.node = p_entry.node
+      and s.visit is not distinct from p_entry.visit
+    order by s.id limit 1;
+    return v_step;
+end
+$$;
+comment on function pgorch._replayed_step is 'The step of a replay whose end an entry of the history tells; null if there is none yet.';
 
 create or replace function pgorch._recorded_move(p_step pgorch.steps, p_entry pgorch.history) returns pgorch._move
     language plpgsql immutable
@@ -159,7 +183,7 @@ begin
     v_move.attempt := p_entry.attempt;
     v_move.started_at := p_entry.started_at;
     if p_entry.kind = 'approval_decided' then
-        v_move.decision := coalesce(p_entry.output -> 'data', '{}') || (p_entry.output - '{data,approval_id,at}'::text[]);
+        v_move.decision := pgorch._decision_var(p_entry.output -> 'data', p_entry.output - '{data,approval_id,at}'::text[]);
     end if;
     return v_move;
 end

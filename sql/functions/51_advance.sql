@@ -18,21 +18,23 @@ create or replace function pgorch.advance(
     set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_bitmapscan = off
     as $$
 declare
-    v_now constant timestamptz := pgorch.clock_now();
+    v_now timestamptz;
     v_token constant uuid := pgorch._new_lease_token();
     v_count constant integer := coalesce(cardinality(p_step_ids), 0);
     v_lease record;
     v_plain pgorch._plain_step[];
     v_done bigint[];
     v_group record;
-    v_from constant timestamptz := pgorch._look_from(p_cursor, p_asleep, v_now);
+    v_from timestamptz;
     v_found record;
     v_free_queues text[];
     v_free_tools text[];
     v_counted boolean := false;
     v_got integer := 0;
 begin
-    select l.queues, l.tools, l.asleep, exists (select from pgorch.limits) as limited into v_lease
+    -- clock_now() written out: a statement of its own would cost as much as this one.
+    select l.queues, l.tools, l.asleep, exists (select from pgorch.limits) as limited,
+           clock_timestamp() + (select c.offset_by from pgorch._clock c) as now into v_lease
     from pgorch._worker_leases l
     where l.bucket = p_bucket and l.worker_id = p_worker_id and l.status <> 'dead';
     if not found then
@@ -44,6 +46,8 @@ begin
         return;
     end if;
 
+    v_now := v_lease.now;
+    v_from := pgorch._look_from(p_cursor, p_asleep, v_now);
     v_free_queues := v_lease.queues;
     v_free_tools := v_lease.tools;
     if v_lease.limited then
@@ -56,7 +60,8 @@ begin
                                          v_free_queues, v_free_tools, v_token, p_want, p_look, v_from, v_now);
         if v_plain is not null then
             return query
-                select 'step', t.id, v_token, t.run_id, t.target, t.tool, 1, t.seq + 1, t.timeout, null::jsonb, t.state, null::text,
+                select case when t.state is null then 'next' else 'step' end, t.id, v_token, t.run_id, t.target, t.tool, 1, t.seq + 1,
+                       t.timeout, null::jsonb, coalesce(t.state, t.delta), null::text,
                        null::double precision, null::text, null::integer, null::double precision
                 from unnest(v_plain) t where t.stays;
             get diagnostics v_got = row_count;
@@ -139,7 +144,7 @@ begin
 end
 $$;
 comment on function pgorch.advance is
-    'A worker hands in results and gets up to p_want steps, in one transaction: those that follow from the results, and with p_look others from its lanes. Rows: step (run it), quarantined (hand it in as failed), refused (a result that does not count), later (something is due again after delay_seconds), looked (message: the cursor for the next call). A step without state has that of the row above.';
+    'A worker hands in results and gets up to p_want steps, in one transaction: those that follow from the results, and with p_look others from its lanes. Rows: step (run it), next (run it: it follows from a result, and its state, which is large, is what the worker knows of it with `state` laid over), quarantined (hand it in as failed), refused (a result that does not count), later (something is due again after delay_seconds), looked (message: the cursor for the next call). A step without state has that of the row above.';
 
 create or replace function pgorch._advance_plain(
     p_bucket integer, p_worker_id uuid, p_step_ids bigint[], p_lease_tokens uuid[], p_outcomes text[], p_outputs jsonb[],
@@ -150,6 +155,10 @@ create or replace function pgorch._advance_plain(
     as $$
 declare
     v_steps pgorch._plain_step[];
+    v_folds boolean;
+    v_leaves boolean;
+    v_ends boolean;
+    v_watched boolean;
     v_rival integer;
 begin
     -- A run stays with its worker, unless something more urgent waits in the worker's lanes.
@@ -167,10 +176,12 @@ begin
     -- Look-ups are lateral with a limit, which fixes their order and index whatever the statistics say. Runs are
     -- locked in the order of their ids. Nothing is written before every edge is chosen, so that a result
     -- whose condition is unknown, or that nothing matches, is left to _settle() as if it had not been looked at.
-    select array_agg(x.step) into v_steps
+    select array_agg(x.step), bool_or((x.step).folds), bool_or(not (x.step).stays and (x.step).target is not null),
+           bool_or((x.step).target is null), bool_or((x.step).watched)
+    into v_steps, v_folds, v_leaves, v_ends, v_watched
     from (
         select row(s.step_id, s.token, r.id, r.seq, s.node, s.attempt, s.started_at, s.output,
-                   c.delta, c.state, pgorch._is_due_to_fold(r.input, r.snapshot, c.delta),
+                   d.delta, c.state, pgorch._is_due_to_fold(r.input, r.snapshot, d.delta),
                    e.target, t.function, pgorch._lane_queue(t.queue, r.queue), coalesce(t.priority, r.priority),
                    extract(epoch from t.timeout)::double precision,
                    (e.target is not null and p_want > 0 and coalesce(t.priority, r.priority) >= coalesce(v_rival, -1000)
@@ -195,13 +206,19 @@ begin
             where r.bucket = p_bucket and r.id = s.run_id and r.live = 1 and r.status = 'running' limit 1 for update) r
         -- `offset 0` has each value computed once; pulled up, these would stand in every place that uses them.
         cross join lateral (select pgorch._written(s.into_key, s.output) as written offset 0) w
+        cross join lateral (select r.delta || w.written as delta offset 0) d
+        -- What is stored out of its row stays there, unless a condition asks for it: of a batch, all states would be put
+        -- together in memory, and the worker has them already.
         cross join lateral (
-            select r.delta || w.written as delta, pgorch._state(r.input, r.snapshot, r.delta) || w.written as state offset 0) c
+            select case when not pgorch._is_large(r.input, r.snapshot) then pgorch._state(r.input, r.snapshot, d.delta) end
+                   as state offset 0) c
         left join lateral (
             select e.target, m.holds from pgorch.edges e
             cross join lateral (
-                select case when e.condition is not null then jsonb_path_match(c.state, e.condition, '{}', true)
-                            when e.contains is not null then c.state @> e.contains
+                select case when e.condition is not null
+                            then jsonb_path_match(coalesce(c.state, pgorch._state(r.input, r.snapshot, d.delta)), e.condition, '{}', true)
+                            when e.contains is not null
+                            then coalesce(c.state, pgorch._state(r.input, r.snapshot, d.delta)) @> e.contains
                             else true end as holds offset 0) m
             where e.graph_id = s.graph_id and e.source = s.node and e.on_outcome in ('success', 'always')
               and m.holds is distinct from false
@@ -212,7 +229,7 @@ begin
         where case when e.target is null then s.ends and r.parent_run_id is null else e.holds and t.function is not null end
     ) x;
     if v_steps is not null then
-        perform pgorch._write_plain(p_bucket, p_worker_id, v_steps, p_token, p_now);
+        perform pgorch._write_plain(p_bucket, p_worker_id, v_steps, v_folds, v_leaves, v_ends, v_watched, p_token, p_now);
     end if;
     return v_steps;
 end

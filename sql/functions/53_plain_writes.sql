@@ -4,22 +4,15 @@
 -- since is not hit, which shows in the number of rows.
 
 create or replace function pgorch._write_plain(
-    p_bucket integer, p_worker_id uuid, p_steps pgorch._plain_step[], p_token uuid, p_now timestamptz) returns void
+    p_bucket integer, p_worker_id uuid, p_steps pgorch._plain_step[], p_folds boolean, p_leaves boolean, p_ends boolean,
+    p_watched boolean, p_token uuid, p_now timestamptz) returns void
     language plpgsql
     -- Beyond what advance() forbids: planned while a table was tiny, an index scan would read the whole bucket.
-    set jit = off set enable_indexscan = off
+    set enable_indexscan = off
     as $$
 declare
-    v_folds boolean;
-    v_leaves boolean;
-    v_ends boolean;
-    v_watched boolean;
     v_hit integer;
 begin
-    select bool_or(t.folds), bool_or(not t.stays and t.target is not null), bool_or(t.target is null), bool_or(t.watched)
-    into v_folds, v_leaves, v_ends, v_watched
-    from unnest(p_steps) t;
-
     insert into pgorch.history (bucket, run_id, seq, kind, attempt, at, started_at, worker_id, node, output)
     select p_bucket, t.run_id, t.seq + 1, 'step_completed', t.attempt, p_now, t.started_at, p_worker_id, t.node, t.output
     from unnest((select p_steps)) t;
@@ -27,8 +20,8 @@ begin
     update pgorch.runs r set delta = t.delta, seq = r.seq + 1
     from unnest((select p_steps)) t
     where r.bucket = p_bucket and r.ctid = t.run_at and t.target is not null and not t.folds;
-    if v_folds then
-        update pgorch.runs r set snapshot = t.state, delta = '{}', seq = r.seq + 1
+    if p_folds then
+        update pgorch.runs r set snapshot = pgorch._state(r.input, r.snapshot, t.delta), delta = '{}', seq = r.seq + 1
         from unnest((select p_steps)) t
         where r.bucket = p_bucket and r.ctid = t.run_at and t.target is not null and t.folds;
     end if;
@@ -38,10 +31,10 @@ begin
     from unnest((select p_steps)) t
     where s.bucket = p_bucket and s.ctid = t.step_at and s.id = t.id and s.lease_token = t.token and t.stays;
     get diagnostics v_hit = row_count;
-    if v_leaves then
+    if p_leaves then
         v_hit := v_hit + pgorch._hand_over(p_bucket, p_steps, p_now);
     end if;
-    if v_ends then
+    if p_ends then
         v_hit := v_hit + pgorch._end_plain(p_bucket, p_steps, p_now);
     end if;
     -- Between the look and the write a lease can have been taken away; then the whole batch is looked at again.
@@ -49,12 +42,13 @@ begin
         raise exception using errcode = '40001', message = 'a lease was lost while its result was being written',
             hint = 'Hand the batch in again: what is lost is refused then.';
     end if;
-    if v_watched then
+    if p_watched then
         perform pg_notify('pgorch_runs', t.run_id::text) from unnest(p_steps) t where t.watched;
     end if;
 end
 $$;
-comment on function pgorch._write_plain is 'Writes history, state and next steps of a batch of plain results: all of it, or nothing with SQLSTATE 40001.';
+comment on function pgorch._write_plain is
+    'Writes history, state and next steps of a batch of plain results: all of it, or nothing with SQLSTATE 40001. p_folds, p_leaves, p_ends, p_watched: is there a step of this kind in the batch?';
 
 create or replace function pgorch._hand_over(p_bucket integer, p_steps pgorch._plain_step[], p_now timestamptz) returns integer
     language plpgsql

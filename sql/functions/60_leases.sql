@@ -40,6 +40,10 @@ begin
     where l.bucket = p_bucket and l.worker_id = p_worker_id and l.status <> 'dead'
     returning l.queues, l.tools into v_lease;
     alive := found;
+    -- The clock has gone back since such a lease was renewed: without this it would outlast its worker by as much.
+    update pgorch._worker_leases l set expires_at = v_now + make_interval(secs => greatest(60, 3 * p_lease_seconds))
+    where l.bucket = p_bucket and l.status = 'alive'
+      and l.expires_at > v_now + make_interval(secs => greatest(60, 3 * p_lease_seconds));
     perform pgorch._recover(p_bucket, p_worker_id, v_now);
     -- Workers that sleep do not see that a key's retry is due.
     if exists (select from pgorch._key_changes c where c.bucket = p_bucket and c.due_at <= v_now)

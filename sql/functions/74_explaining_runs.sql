@@ -20,7 +20,7 @@ comment on function pgorch._node_vars_at is 'The variable $nodes as it was after
 create or replace function pgorch._decision_of(p_entry pgorch.history) returns jsonb
     language sql immutable
     as $$
-    select coalesce(p_entry.output -> 'data', '{}') || (p_entry.output - '{data,approval_id,at}'::text[])
+    select pgorch._decision_var(p_entry.output -> 'data', p_entry.output - '{data,approval_id,at}'::text[])
     where p_entry.kind = 'approval_decided'
     $$;
 comment on function pgorch._decision_of(pgorch.history) is 'The variable $decision after an entry of the history; null where nothing was decided.';

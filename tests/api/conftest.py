@@ -1,15 +1,14 @@
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from psycopg import Connection
-from psycopg.rows import DictRow
 from starlette.applications import Starlette
 
 from pgorch.api.app import create_app
 from tests.api.driving import client_of, make_key
-from tests.support.engine import Engine
-from tests.support.invariants import violations
+from tests.support.emptied import connection, database, engine
+
+__all__ = ["connection", "database", "engine"]
 
 
 @pytest.fixture
@@ -31,10 +30,3 @@ async def client(app: Starlette, key: str) -> AsyncIterator[httpx.AsyncClient]:
     """Ada's client."""
     async with client_of(app, key) as client:
         yield client
-
-
-@pytest.fixture
-def engine(connection: Connection[DictRow]) -> Iterator[Engine]:
-    """Plays the workers, through SQL, on the same database. At the end of the test the invariants hold."""
-    yield Engine(connection)
-    assert violations(connection) == {}

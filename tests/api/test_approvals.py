@@ -211,3 +211,13 @@ async def test_without_keys_the_caller_is_the_user_of_the_database(people: Peopl
         assert [approval["run_id"] for approval in mine] == [str(yes)]
         assert (await client.post(f"/graph/resume/{yes}")).status_code == 200
         assert_problem(await client.post(f"/graph/resume/{no}"), 403, "not-allowed")
+
+
+@pytest.mark.parametrize("more", [{"quorum": 2}, {"form": {"type": "object"}}])
+async def test_a_request_without_body_is_no_vote(call: Callers, people: People, more: dict[str, Any]) -> None:
+    run_id = people.ask(definition([{"id": "ok", "type": "approval", **more}]))
+    problem = assert_problem(await call("POST", f"/graph/resume/{run_id}"), 422, "invalid-value")
+    assert "no plain approval" in problem["detail"]
+    assert people.actions(run_id) == []
+    answer = await call("POST", f"/graph/resume/{run_id}", {"decision": "approved"})
+    assert answer.status_code == 200

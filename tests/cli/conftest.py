@@ -1,18 +1,17 @@
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from psycopg import Connection
-from psycopg.rows import DictRow
 from typer.testing import CliRunner
 
 from pgorch.cli.main import app
-from tests.support.engine import Engine
-from tests.support.invariants import violations
+from tests.support.emptied import connection, database, engine
+
+__all__ = ["connection", "database", "engine"]
 
 _DATABASE_VARIABLES = (
     "PGORCH_DSN",
@@ -61,13 +60,6 @@ def cli(nowhere: Cli, database: str, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """The command line with PGORCH_DSN set to the database of the test."""
     monkeypatch.setenv("PGORCH_DSN", database)
     return nowhere
-
-
-@pytest.fixture
-def engine(connection: Connection[DictRow]) -> Iterator[Engine]:
-    """Plays the workers."""
-    yield Engine(connection)
-    assert violations(connection) == {}
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def test_every_command_has_help_that_says_what_it_does(path: tuple[str, ...], no
 @pytest.mark.parametrize(
     "path",
     [
-        *["dev", "serve", "worker", "migrate", "run", "doctor", "bench"],
+        *["dev", "serve", "worker", "migrate", "run", "doctor", "lost", "bench"],
         *["db start", "db stop", "db psql", "db reset"],
         *["graphs list", "graphs show", "graphs create", "graphs validate", "graphs explain", "graphs diff"],
         *["runs list", "runs show", "runs state", "runs events", "runs watch", "runs cancel"],

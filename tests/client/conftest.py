@@ -5,7 +5,10 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from pgorch.client import AsyncClient, Client
+from tests.support.emptied import connection, database
 from tests.support.engine import definition
+
+__all__ = ["connection", "database"]
 
 ASKING = definition(
     [{"id": "ask", "type": "approval", "title": "Go on?"}, {"id": "end", "type": "pass"}],

@@ -309,3 +309,67 @@ def test_a_fork_of_an_undone_run_does_not_undo_what_it_shares(engine: Engine) ->
     assert engine.status(again) == "failed"
     with pytest.raises(psycopg.Error, match="began to undo"):
         fork(engine, run_id, seq=5)
+
+
+def test_what_was_performed_is_undone_even_if_it_failed_by_its_edges(engine: Engine) -> None:
+    pay = {"id": "pay", "compensate": "refund", "input": {"order": 7}}
+    run_id = engine.start(definition([pay, "z"], [("pay>z", {"condition": "$.amount > 5"})]))
+    tools = Tools(engine, {"pay": {"amount": "50"}})
+    assert tools.run() == "pay undo pay"
+    assert engine.error(run_id)["type"] == "ConditionUnknown"
+    assert tools.last("pay").input == {
+        "order": 7, "amount": "50", "input": {"order": 7}, "output": {"amount": "50"}}  # fmt: skip
+
+
+def test_what_was_performed_is_undone_even_if_it_was_the_second_to_write_a_key(engine: Engine) -> None:
+    nodes: list[Any] = ["s", *(n | {"into": "x"} for n in undoable("a", "b"))]
+    run_id = engine.start(definition(nodes, ["s>a", "s>b"]))
+    Tools(engine).run()
+    assert engine.error(run_id)["type"] == "StateConflict"
+    assert sorted(undone(engine, run_id)) == ["step_undone a", "step_undone b"]
+
+
+@pytest.mark.parametrize("way", ["broken", "skipped"])
+def test_what_was_not_performed_is_not_undone(engine: Engine, way: str) -> None:
+    edges: list[Any] = [("a>b", {"condition": "$.x > 1"}), ("a>c", {"on": "error"})]
+    run_id = engine.start(definition([*undoable("a"), "b", "c"], edges), {"x": "text"})
+    if way == "skipped":
+        skip(engine, run_id)
+    tools = failing(engine, "a", "c")
+    assert tools.run() == ("c" if way == "skipped" else "a c")
+    assert engine.status(run_id) == "failed"
+
+
+def race(engine: Engine) -> UUID:
+    """A child that has done x, beside z; whoever comes first to j cancels the other."""
+    below = definition([*undoable("x"), "y"], ["x>y"])
+    engine.graph(below)
+    child = {"id": "g", "type": "graph", "graph": below["name"]}
+    nodes = ["s", child, "z", {"id": "j", "join": "any", "cancel_rest": True}]
+    run_id = engine.start(definition(nodes, ["s>g", "s>z", "g>j", "z>j"]))
+    engine.worker.succeed(engine.worker.claim_one("s"))
+    engine.worker.succeed(engine.worker.claim_one("x"))
+    return run_id
+
+
+@pytest.mark.parametrize("failed", [False, True], ids=["under way", "being undone"])
+def test_a_child_that_a_join_no_longer_waits_for_is_undone(engine: Engine, failed: bool) -> None:
+    run_id = race(engine)
+    (child,) = children(engine, run_id)
+    z = engine.worker.claim_one("z")
+    if failed:
+        engine.worker.fail(engine.worker.claim_one("y"), retryable=False)
+    engine.worker.succeed(z)
+    assert sorted(Tools(engine).run().split()) == ["j", "undo", "x"]
+    assert (engine.status(run_id), engine.status(child)) == ("completed", "failed" if failed else "cancelled")
+    assert undone(engine, child) == ["step_undone x"]
+
+
+def test_a_child_that_is_being_undone_goes_on_when_its_parent_is_cancelled(engine: Engine) -> None:
+    run_id = race(engine)
+    (child,) = children(engine, run_id)
+    engine.worker.fail(engine.worker.claim_one("y"), retryable=False)
+    engine.cancel(run_id)
+    assert (engine.status(run_id), engine.status(child)) == ("cancelled", "running")
+    assert Tools(engine).run() == "undo x"
+    assert engine.status(child) == "failed"

@@ -54,6 +54,21 @@ def test_a_living_worker_keeps_its_steps(engine: Engine) -> None:
     assert other.succeed(step, {}) == []
 
 
+def test_a_clock_that_goes_back_leaves_no_lease_that_lasts_for_hours(engine: Engine) -> None:
+    engine.start(definition("a"))
+    victim = engine.new_worker(name="victim")
+    step = victim.claim_one()
+    engine.jump("3 hours")
+    victim.beat(step.bucket)
+    engine.value("select pgorch.set_clock('0 seconds')")
+    other = engine.new_worker()
+    other.beat_everywhere()
+    assert other.claim() == []
+    engine.jump("100 seconds")
+    other.beat_everywhere()
+    assert other.claim_one().attempt == 2
+
+
 def test_a_worker_that_was_declared_dead_is_told_so(engine: Engine) -> None:
     victim = engine.new_worker()
     engine.jump("31 seconds")

@@ -169,3 +169,80 @@ def test_the_timer_of_a_run_goes_with_it(engine: Engine) -> None:
     engine.start(definition("a b", ["a>b"], timeout="1 day"))
     engine.run()
     assert engine.rows("select * from pgorch.timers") == []
+
+
+def test_a_signal_goes_to_the_oldest_wait_that_is_not_overdue(engine: Engine) -> None:
+    waits = [
+        {"id": n, "type": "wait", "signal": "go", **more}
+        for n, more in {"a": {"deadline": "1 hour"}, "b": {"deadline": "1 hour"}, "c": {}}.items()
+    ]
+    edges = ["s>a", "s>b", "s>c", ("a>x", {"on": "expired"}), ("b>x", {"on": "expired"}), "c>y"]
+    run_id = engine.start(definition([{"id": "s", "type": "pass"}, *waits, "x", "y"], edges))
+    engine.jump("2 hours")
+    signal(engine, run_id, "go", {"n": 1})
+    engine.run()
+    assert (engine.status(run_id), engine.state(run_id)) == ("completed", {"n": 1})
+    assert sorted(engine.order(run_id).split()) == ["a", "b", "c", "s", "x", "y"]
+
+
+def test_a_signal_that_came_too_late_for_a_wait_is_taken_once_by_the_one_that_follows(engine: Engine) -> None:
+    nodes = [
+        {"id": "a", "type": "wait", "signal": "go", "deadline": "1 hour"},
+        {"id": "b", "type": "wait", "signal": "go"},
+        {"id": "other", "type": "wait", "signal": "go", "into": "other"},
+    ]
+    start = {"id": "s", "type": "pass"}
+    run_id = engine.start(definition([start, *nodes], ["s>a", "s>other", ("a>b", {"on": "expired"})]))
+    engine.jump("2 hours")
+    signal(engine, run_id, "go")
+    assert [step["node"] for step in engine.live(run_id)] == ["other"]
+    signal(engine, run_id, "go", 2)
+    assert (engine.status(run_id), engine.state(run_id)) == ("completed", {"other": 2})
+    taken = engine.rows("select taken_by from pgorch.signals where taken_at is not null")
+    assert len({row["taken_by"] for row in taken}) == 2
+
+
+@pytest.mark.parametrize("when", ["2030-01-01T09:00:00", "now", "tomorrow", "2030-01-01", "infinity", 5])
+def test_a_time_without_its_zone_fails_the_step(engine: Engine, when: Any) -> None:
+    run_id = engine.start(waiting(until="${$.when}"), {"when": when})
+    engine.run()
+    assert engine.error(run_id)["type"] == "BadWait"
+    assert "zone" in engine.error(run_id)["hint"]
+
+
+def test_a_day_has_24_hours_whatever_the_zone_of_the_session(engine: Engine) -> None:
+    """In Berlin the clocks go forward on 2030-03-31."""
+    engine.connection.execute("set timezone = 'Europe/Berlin'")
+    engine.connection.execute(
+        "update pgorch._clock set offset_by = timestamptz '2030-03-30 12:00:00Z' - clock_timestamp()"
+    )
+    nodes = [
+        {"id": "w", "type": "wait", "for": "1 day"},
+        {"id": "v", "type": "wait", "signal": "s", "deadline": "1 day"},
+        {"id": "q", "type": "approval", "deadline": "1 day"},
+    ]
+    graph = definition([{"id": "s", "type": "pass"}, *nodes], ["s>w", "s>v", "s>q"], timeout="1 day")
+    run_id = engine.start(graph)
+    rows = engine.rows(
+        "select t.kind, extract(epoch from t.due_at - r.created_at)::int as s from pgorch.timers t"
+        " join pgorch.runs r on r.id = t.run_id where r.id = %s order by 1", run_id)  # fmt: skip
+    assert [(row["kind"], row["s"]) for row in rows] == [
+        (kind, 86400) for kind in ("deadline", "deadline", "run_timeout", "wait")
+    ]
+
+
+def test_a_name_that_nobody_can_send_is_not_waited_for(engine: Engine) -> None:
+    run_id = engine.start(waiting(signal="paid-${$.id}"), {"id": "x" * 196})
+    engine.run()
+    assert engine.error(run_id)["type"] == "BadWait"
+    run_id = engine.start(waiting(signal="paid-${$.id}"), {"id": "x" * 195})
+    engine.run()
+    signal(engine, run_id, "paid-" + "x" * 195)
+    engine.run()
+    assert engine.status(run_id) == "completed"
+
+
+def test_an_interval_without_a_unit_is_not_waited_for(engine: Engine) -> None:
+    run_id = engine.start(waiting(**{"for": "${$.span}"}), {"span": "5"})
+    engine.run()
+    assert engine.error(run_id)["type"] == "BadWait"

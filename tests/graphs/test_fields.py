@@ -115,6 +115,8 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
     ("map", {"concurrency_key": "k"}, "/concurrency_key", "unknown_key"),
     ("wait", {"signal": None}, "", "missing_key"),
     ("wait", {"for": "1 h"}, "", "bad_value"),
+    ("wait", {"signal": None, "for": "5"}, "/for", "bad_interval"),
+    ("wait", {"signal": None, "for": "2 days", "deadline": "1 day"}, "/for", "bad_interval"),
     ("wait", {"signal": ""}, "/signal", "bad_value"),
     ("wait", {"signal": "x" * 201}, "/signal", "bad_value"),
     ("wait", {"signal": "${$.x"}, "/signal", "bad_template"),

@@ -102,6 +102,12 @@ class Both:
         self.reference.signal(name, payload, path)
         self.compare()
 
+    def retry(self) -> None:
+        """A failed run is taken up again."""
+        self.engine.value("select pgorch.retry(%s)", self.run_id)
+        self.reference.retry()
+        self.compare()
+
     def crash(self) -> None:
         """The worker is gone with all that it has at hand; what it hands in later is refused."""
         lost = list(self.at_hand.items())

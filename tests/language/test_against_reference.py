@@ -2,7 +2,8 @@
 
 Hypothesis draws a graph (tests/language/drawing.py) and then, act by act, what happens: a step that is live
 ends well, with an error that is tried again or not, alone or in one call with others, or handed in twice; a
-worker dies with everything in its hands; somebody decides; a signal comes, early or late; two days pass.
+worker dies with everything in its hands; somebody decides; a signal comes, early or late; two days pass; and
+a run that has failed is taken up again.
 After each act tests/language/both.py compares the engine with the reference interpreter, and at the end the
 invariants are asked.
 """
@@ -36,12 +37,18 @@ ACTS = 80
 
 
 class Play:
-    """Chooses what happens next, until the run has ended."""
+    """Chooses what happens next, until the run has ended.
 
-    def __init__(self, both: Both, source: Chance) -> None:
+    `together` and `broken`: percentages of calls with several results, and of errors.
+    """
+
+    def __init__(self, both: Both, source: Chance, together: int = 15, broken: int = 15) -> None:
         self.both = both
         self.source = source
+        self.together = together
+        self.broken = broken
         self.crashes = 0
+        self.retries = 0
 
     def chance(self, percent: int) -> bool:
         return rarely(self.source, percent)
@@ -50,7 +57,11 @@ class Play:
         for _ in range(ACTS):
             live = self.both.reference.live()
             if not live:
-                return
+                if self.retries == 2 or not self.both.reference.can_be_retried():
+                    return
+                self.retries += 1
+                self.both.retry()
+                continue
             key = self.source.one_of(sorted(live, key=repr))
             if self.crashes < 1 and self.both.at_hand and self.chance(4):
                 self.crashes += 1
@@ -67,7 +78,7 @@ class Play:
     def _perform(self, key: Key) -> None:
         at_hand = sorted(self.both.at_hand, key=repr)
         keys = [key]
-        if len(at_hand) > 1 and self.chance(15):
+        if len(at_hand) > 1 and self.chance(self.together):
             # The results of one call are in one bucket, and so of one run.
             beside = [k for k in at_hand if k != key and k.path == key.path]
             keys += [beside.pop(self.source.integer(0, len(beside) - 1)) for _ in beside[:2]]
@@ -75,7 +86,7 @@ class Play:
         self.both.hand_in(*results, twice=self.chance(8))
 
     def _outcome(self, key: Key) -> tuple[str, Any]:
-        if self.chance(15):
+        if self.chance(self.broken):
             kind = self.source.one_of(ERROR_TYPES)
             retryable = key.kind != "undo" and not self.chance(50)
             return "error", {"type": kind, "message": "it broke", "retryable": retryable}
@@ -102,7 +113,8 @@ class Play:
             self.both.signal(key.path, node["signal"], {"n": self.source.integer(1, 3)})
 
 
-def play(engine: Engine, source: Chance) -> None:
+def play(engine: Engine, source: Chance, **chances: int) -> int:
+    """Returns how often the run was taken up again."""
     definition, children = graph(source)
     try:
         engine.register("f", "undo")
@@ -111,9 +123,11 @@ def play(engine: Engine, source: Chance) -> None:
         errors = engine.value("select pgorch.validate_graph(%s)", Jsonb(definition))
         assert errors == [], "the graphs that are drawn are valid"
         both = Both(engine, definition, INPUT, children)
-        Play(both, source).to_the_end()
+        game = Play(both, source, **chances)
+        game.to_the_end()
         found = violations(engine.connection)
         assert found == {}, found
+        return game.retries
     finally:
         wipe(engine)
 
@@ -137,6 +151,11 @@ def test_drawn_graphs_run_as_the_language_says(engine: Engine, data: st.DataObje
 def test_seeded_graphs_run_as_the_language_says(engine: Engine, seeds: range) -> None:
     for seed in seeds:
         play(engine, Seeded(seed))
+
+
+def test_nothing_that_comes_with_a_failure_is_lost(engine: Engine) -> None:
+    retries = sum(play(engine, Seeded(seed), together=70, broken=30) for seed in range(200, 220))
+    assert retries > 5
 
 
 def test_what_is_drawn_has_everything_in_it() -> None:

@@ -248,3 +248,32 @@ def test_a_fork_that_ends_at_once(engine: Engine) -> None:
     copy = fork(engine, run_id, node="p", state={"x": 2})
     assert engine.status(copy) == "completed"
     assert engine.state(copy)["p"] == 2
+
+
+def test_a_fork_is_like_its_source_where_a_call_had_several_results(engine: Engine) -> None:
+    """The join fires with all that came in the call, and cancels nothing of it."""
+    nodes: list[Any] = ["s", {"id": "a", "into": "a"}, {"id": "p", "type": "pass"}, {"id": "b", "into": "b"}]
+    nodes += [{"id": "j", "join": "any", "cancel_rest": True, "into": "b"}, "z"]
+    graph = definition(nodes, ["s>a", "s>b", "a>j", "b>p", "p>j", "j>z"])
+    run_id = engine.start(graph)
+    engine.worker.succeed(engine.worker.claim_one(), {})
+    engine.worker.advance([(step, "success", 1) for step in engine.worker.claim(10)])
+    other = fork(engine, run_id, seq=entries(engine, run_id))
+    assert engine.state(other) == engine.state(run_id) == {"a": 1, "b": 1}
+    # The join descends from both branches, so it may write what one of them has written.
+    Tools(engine, {"j": 5}).run()
+    for each in (run_id, other):
+        assert (engine.status(each), engine.state(each)) == ("completed", {"a": 1, "b": 5})
+
+
+def test_a_fork_is_like_its_source_where_one_call_was_late(engine: Engine) -> None:
+    nodes: list[Any] = ["s", *({"id": n, "into": n} for n in "ab"), {"id": "j", "join": "any"}, "z"]
+    run_id = engine.start(definition(nodes, ["s>a", "s>b", "a>j", "b>j", "j>z"]))
+    engine.worker.succeed(engine.worker.claim_one(), {})
+    a, b = engine.worker.claim(10)
+    engine.worker.succeed(a, 1)
+    engine.worker.succeed(b, 2)
+    for seq in range(entries(engine, run_id) + 1):
+        other = fork(engine, run_id, seq=seq)
+        Tools(engine, {"a": 1, "b": 2}).run()
+        assert (engine.status(other), engine.state(other)) == ("completed", {"a": 1, "b": 2})

@@ -196,3 +196,11 @@ def test_a_child_beside_what_failed_is_started_anew(engine: Engine) -> None:
     tools.run()
     assert len(children(engine, run_id)) == 2
     assert sorted(tools.done) == ["bad", "j", "x", "y"]
+
+
+def test_an_input_that_is_given_to_an_approval_is_shown_and_its_title_stays(engine: Engine) -> None:
+    ask = {"id": "ask", "type": "approval", "title": "Pay ${$.a}?", "show": {"a": "${$.a}"}}
+    run_id, _ = failed_run(engine, beside(ask), "bad", {"a": 3})
+    retry(engine, run_id, node="ask", input={"a": 5})
+    (asked,) = [a for a in engine.approvals(run_id) if a["status"] == "open"]
+    assert (asked["title"], asked["show"]) == ("Pay 3?", {"a": 5})

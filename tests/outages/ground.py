@@ -110,6 +110,10 @@ class Ground:
     def all_ended(self, seconds: float = DEADLINE_SECONDS) -> float:
         return self.until(lambda: self.unfinished() == 0, seconds, "all runs have ended")
 
+    def all_ended_but(self, *run_ids: UUID) -> float:
+        left = "select count(*) from pgorch.runs where finished_at is null and id <> all (%s)"
+        return self.until(lambda: self.value(left, list(run_ids)) == 0, what="all other runs have ended")
+
     def effects(self, what: str | None = None) -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in self.sink.read_text().splitlines()]
         return [line for line in lines if what in (None, line["what"])]

@@ -81,7 +81,7 @@ def lost(*arguments: str) -> list[dict[str, Any]]:
         [sys.executable, "-m", "pgorch", "lost", "-o", "json", *arguments],
         cwd=ROOT, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    rows: list[dict[str, Any]] = json.loads(done.stdout)
     assert done.returncode == (1 if rows else 0), done.stderr
     return rows
 

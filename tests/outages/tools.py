@@ -4,6 +4,7 @@ database touches: one line of JSON for each effect."""
 import asyncio
 import json
 import os
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -62,3 +63,10 @@ async def nap(ctx: Context, seconds: float = 1.0) -> dict[str, Any]:
         raise
     leave_effect(ctx, "ended")
     return {"attempt": ctx.attempt}
+
+
+@registry.tool(retry={"max_attempts": 50, "initial_interval": "0.3s", "backoff_factor": 1})
+def fetch(host: str, port: int) -> dict[str, str]:
+    """Asks something in the world outside."""
+    with socket.create_connection((host, port), timeout=2) as wire:
+        return {"said": wire.recv(100).decode()}

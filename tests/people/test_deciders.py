@@ -124,3 +124,26 @@ def test_an_approval_of_another_run_is_refused_with_that_reason(people: People) 
     mine, other = people.engine.start(graph, bucket=0), people.engine.start(graph, bucket=0)
     with pytest.raises(psycopg.Error, match="belongs to another run"):
         people.engine.approve(mine, approval_id=people.open(other))
+
+
+@pytest.mark.parametrize(
+    ("more", "plain"),
+    [
+        ({}, True),
+        ({"quorum": 1, "show": {"a": 1}, "title": "Go?"}, True),
+        ({"form": {"type": "object", "properties": {"note": {"type": "string"}}}}, False),
+        ({"quorum": 2}, False),
+    ],
+)
+def test_yes_without_a_word_approves_a_plain_approval_only(
+    people: People, more: dict[str, Any], plain: bool
+) -> None:
+    run_id = people.ask(definition([{"id": "ok", "type": "approval", **more}, "b"], ["ok>b"]))
+    if plain:
+        people.engine.value("select pgorch.approve_plain(%s, p_actor => 'ann')", run_id)
+        assert people.actions(run_id) == [("ann", "approve")]
+        return
+    with pytest.raises(psycopg.Error, match="ok is no plain approval") as caught:
+        people.engine.value("select pgorch.approve_plain(%s)", run_id)
+    assert caught.value.sqlstate == "OR006"
+    assert people.actions(run_id) == []

@@ -92,3 +92,14 @@ def test_in_a_graph_with_forks_two_forms_that_write_one_key_conflict(people: Peo
     for approval in people.engine.approvals(run_id):
         people.engine.approve(run_id, {"note": "fine"}, approval_id=approval["id"])
     assert people.engine.error(run_id)["type"] == "StateConflict"
+
+
+@pytest.mark.parametrize("name", ["approved_by", "comment", "by", "decision"])
+def test_data_cannot_say_what_pgorch_says_of_the_decision(people: People, name: str) -> None:
+    ok = {"id": "ok", "type": "approval"}
+    edges: list[Any] = [("ok>b", {"condition": f'exists($decision.{name}[*] ? (@ == "boss"))'}), "ok>c"]
+    run_id = people.ask(definition([ok, "b", "c"], edges))
+    people.engine.approve(run_id, {name: ["boss"], "mine": 1}, actor="intern")
+    assert [step["node"] for step in people.engine.live(run_id)] == ["c"]
+    taken = people.engine.rows("select * from pgorch.explain(%s, 'ok')", run_id)
+    assert [row["target"] for row in taken if row["taken"]] == ["c"]

@@ -169,3 +169,11 @@ def test_the_document_tells_how_it_was_decided(people: People) -> None:
     }
     assert {key: shown[key] for key in expected} == expected
     assert [event["kind"] for event in shown["events"]] == ["approval_requested", "approval_decided"]
+
+
+@pytest.mark.parametrize("show", [None, {"other": 1}])
+def test_the_input_of_an_approval_is_shown_where_nothing_else_is(people: People, show: Any) -> None:
+    more = {} if show is None else {"show": show}
+    run_id = people.ask(asking(title="Go?", input={"amount": "${$.a}"}, **more), {"a": 5})
+    shown = people.show(people.open(run_id))
+    assert (shown["title"], shown["show"]) == ("Go?", show or {"amount": 5})

@@ -16,6 +16,7 @@ from tests.support.invariants import violations
 
 # Definitions last: runs refer to them.
 WRITTEN = (
+    "schedule_firings",
     "schedules",
     "history",
     "votes",
@@ -32,6 +33,7 @@ WRITTEN = (
     "_idempotency_keys",
     "hook_attempts",
     "hook_deliveries",
+    "_hook_secrets",
     "hooks",
     "runs",
     "edges",
@@ -42,10 +44,25 @@ WRITTEN = (
     "limits",
     "_limit_state",
     "_key_changes",
+    "api_keys",
 )
 
+# Tables and functions of a test's own.
+_DROP = """
+    do $$ declare found record; begin
+        for found in select c.oid::regclass as name from pg_class c
+                     where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' loop
+            execute format('drop table if exists %s cascade', found.name);
+        end loop;
+        for found in select p.oid::regprocedure as name from pg_proc p
+                     where p.pronamespace = 'public'::regnamespace loop
+            execute format('drop function %s', found.name);
+        end loop;
+    end $$
+"""
 EMPTY = "; ".join(
     [
+        _DROP.strip(),
         *(f"delete from pgorch.{table}" for table in WRITTEN),
         "update pgorch._clock set offset_by = '0' where offset_by <> '0'",
     ]

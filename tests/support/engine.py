@@ -142,6 +142,9 @@ class Worker:
         for row in rows:
             if row["kind"] == "step" and row["state"] is None:
                 row["state"] = steps[-1].state
+            elif row["kind"] == "next":
+                known = next(step.state for step, _, _ in results if step.step_id == row["step_id"])
+                row |= {"kind": "step", "state": {**(known or {}), **row["state"]}}
             if row["kind"] != "looked":
                 steps.append(Step(bucket=bucket, **row))
         return steps

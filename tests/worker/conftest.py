@@ -12,8 +12,11 @@ from psycopg.types.json import Jsonb
 from pgorch.tool import Registry
 from pgorch.worker import Worker
 from pgorch.worker.identity import Timing
+from tests.support.emptied import connection, database
 from tests.support.engine import definition, value_of
 from tests.support.invariants import violations
+
+__all__ = ["connection", "database"]
 
 DEADLINE_SECONDS = 30.0
 QUICK = Timing(beat=0.1, stall_exit=None)

@@ -85,6 +85,10 @@ class Reference:
         self._taken: Counter[tuple[int, Rounds]] = Counter()
         self._can_be_undone: list[Undo] = []
         self._ending: Ending | None = None
+        self._failing: Error | None = None
+        self._failed: list[Visit] = []
+        # Of a failed run: the visits that were live, and what had arrived where.
+        self._stopped: tuple[list[Visit], dict[Place, list[frozenset[int]]]] = [], {}
         self._numbers = 0
         self._arrive(self.shape.first(), frozenset())
         self._settle()
@@ -135,7 +139,8 @@ class Reference:
         """Ends what is live, one thing or several at once: each with `success` and its output, `error` and an
         error {"type", "retryable"?}, `approved` or `rejected` and the data of the decision, or `expired`.
 
-        What follows is worked out when all have ended. Returns what has come to life.
+        What follows is worked out when all have ended, and only then the run fails, if one of them makes it.
+        Returns what has come to life.
         """
         before = self.live()
         for key, outcome, value in ends:
@@ -169,19 +174,47 @@ class Reference:
     def cancel(self, compensate: bool = False) -> None:
         self._end_run("cancelled", None, compensate)
 
+    def can_be_retried(self) -> bool:
+        """Has it failed, and is nothing undone? How child runs are taken up is not written down here."""
+        child = any(visit.child for visit in [*self._stopped[0], *self._left])
+        return self.status == "failed" and not self.undone and not child
+
+    def retry(self) -> None:
+        """What was live is live again as it was, and what the run failed at is tried again."""
+        assert self.can_be_retried()
+        self.status, self.error, self._ending = "running", None, None
+        visits, self._arrived = self._stopped
+        for visit in visits:
+            self._visits.append(visit)
+            if not self._failing:
+                self._again(visit)
+        self._settle()
+
+    def _again(self, visit: Visit) -> None:
+        visit.failures = 0
+        if visit.items:
+            visit.items.again()
+        elif visit.kind in ("task", "approval", "wait"):
+            if "input" not in self.shape.nodes[visit.place[0]]:
+                visit.input = self.state
+        else:
+            self._enter_or_fail(visit)
+
     def _at(self, place: Place) -> Visit:
         return next(v for v in self._visits if v.place == place)
 
     # What follows ----------------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        while self.status == "running" and not self._ending:
+        while self.status == "running" and not self._ending and not self._failing:
             place = next((p for p in self._arrived if self._is_decided(p)), None)
             if place is not None:
                 self._open(place)
             elif not self._end_by_itself():
                 break
-        if self.status == "running" and not self._ending and not self._visits:
+        if self._failing:
+            self._end_run("failed", self._failing)
+        elif self.status == "running" and not self._ending and not self._visits:
             assert not self._arrived, "joins wait for each other"
             self._complete_run()
 
@@ -209,7 +242,8 @@ class Reference:
             for visit in [v for v in self._visits if self._leads(v.place, place)]:
                 self._visits.remove(visit)
                 if visit.child:
-                    visit.child.cancel()
+                    visit.child.cancel(compensate=True)
+                    self._left.append(visit)
             self._arrived = {p: a for p, a in self._arrived.items() if not self._leads(p, place)}
         self._entered.add(place)
         self._numbers += 1
@@ -218,12 +252,15 @@ class Reference:
             self._note(visit, "skipped", None)
             return
         self._visits.append(visit)
+        self._enter_or_fail(visit)
+        if visit in self._visits:
+            self._ends(visit)
+
+    def _enter_or_fail(self, visit: Visit) -> None:
         try:
             self._enter(visit)
         except FoundNothing:
             self._end(visit, "error", {"type": "TemplateError"})
-        if visit in self._visits:
-            self._ends(visit)
 
     def _leads(self, place: Place, target: Place) -> bool:
         return self.shape.can_reach(place, target, self._entered)
@@ -319,6 +356,7 @@ class Reference:
             named = node.get("form", {}).get("properties", {})
             outcome, output = "success", {k: v for k, v in (value or {}).items() if k in named}
         edges: list[Edge] | None = None
+        performed = outcome == "success" and visit.kind == "task"
         if outcome != "error":
             kept = self.writing.mark(), self.done[:], dict(self.nodes)
             try:
@@ -330,23 +368,24 @@ class Reference:
                 mark, self.done, self.nodes = kept
                 self.writing.reset(mark)
                 outcome, value = "error", {"type": _TYPES[type(problem)]}
+        # Whatever becomes of its edges and of what it writes: the tool has done it.
+        if performed and "compensate" in node:
+            self._can_be_undone.append(Undo(visit.place[0], visit.input, output))
         if outcome == "error":
             self._note(visit, outcome, None, value)
             try:
                 edges = self._choose(visit, outcome, {"error": value})
             except Unknown:
-                self._end_run("failed", {"type": "ConditionUnknown"})
+                self._fail(visit, {"type": "ConditionUnknown"})
                 return
-        if outcome == "success" and "compensate" in node:
-            self._can_be_undone.append(Undo(visit.place[0], visit.input, output))
         self._go_on(visit, edges, outcome, value)
 
     def _go_on(self, visit: Visit, edges: list[Edge] | None, outcome: str, value: Any) -> None:
         if edges is None:
-            self._end_run("failed", {"type": "NoMatchingEdge"})
+            self._fail(visit, {"type": "NoMatchingEdge"})
         elif not edges and outcome != "success":
             closed = {"rejected": {"type": "Rejected"}, "expired": {"type": "Expired"}}
-            self._end_run("failed", closed.get(outcome, value))
+            self._fail(visit, closed.get(outcome, value))
         for edge in edges or []:
             self._taken[self.shape.count_of(edge, visit.place[1])] += 1
             self._arrive(self.shape.after(visit.place[1], edge), visit.ancestors)
@@ -387,6 +426,11 @@ class Reference:
 
     # How the run ends ------------------------------------------------------------------------------
 
+    def _fail(self, visit: Visit, error: Error) -> None:
+        """Of several failures the first is the run's."""
+        self._failing = self._failing or error
+        self._failed.append(visit)
+
     def _complete_run(self) -> None:
         template = self.definition.get("output")
         try:
@@ -404,7 +448,9 @@ class Reference:
             if visit.child and visit.child.status not in ENDED:
                 visit.child.cancel(compensate)
                 self._left.append(visit)
+        self._stopped = self._visits + self._failed, self._arrived
         self._visits, self._arrived = [], {}
+        self._failing, self._failed = None, []
         self._ending = Ending(status, error, self._can_be_undone[::-1] if compensate else [])
         self._over()
 

@@ -24,6 +24,11 @@ class Items:
     def end(self, item: int, outcome: str, value: Any) -> None:
         self.ends[item] = (outcome, value)
 
+    def again(self) -> None:
+        """What has been done is done; the others are tried anew."""
+        self.ends = {item: end for item, end in self.ends.items() if end[0] == "success"}
+        self.failures = [0] * len(self.inputs)
+
     def failed(self) -> list[int]:
         return [i for i, (outcome, _) in sorted(self.ends.items()) if outcome == "error"]
 
