@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import multiprocessing
 import multiprocessing.connection
@@ -54,7 +55,16 @@ def _begin(log: Path) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True)
+    signal.signal(signal.SIGUSR1, _say_what_it_does)
     _end_with_parent()
+
+
+def _say_what_it_does(*_: object) -> None:
+    """To the log: where each thread is, and each task of the event loop."""
+    faulthandler.dump_traceback()
+    with contextlib.suppress(RuntimeError):
+        for task in asyncio.all_tasks(asyncio.get_running_loop()):
+            task.print_stack()
 
 
 def _end_with_parent() -> None:
@@ -129,6 +139,8 @@ class Process:
             self._process.terminate()
             self._process.join(seconds)
             if self._process.is_alive():
+                os.kill(self.pid, signal.SIGUSR1)
+                self._process.join(1)
                 self._process.kill()
                 self._process.join(10)
                 return None

@@ -28,10 +28,11 @@ _STOPPING_SECONDS = 10.0
 class Fault:
     """Something that is done once to a connection whose name ends with `name`, when it sends `request`."""
 
-    def __init__(self, name: str, request: bytes, *, reaches_server: bool) -> None:
+    def __init__(self, name: str, request: bytes, *, reaches_server: bool, silent: bool = False) -> None:
         self.name = name
         self.request = request
         self.reaches_server = reaches_server
+        self.silent = silent
         self.happened = threading.Event()
 
     def fits(self, wire: Wire, data: bytes) -> bool:
@@ -98,6 +99,10 @@ class Proxy:
     def lose_request(self, name: str, request: bytes = b"") -> Fault:
         """The next request of such a connection never arrives, and the connection is lost."""
         return self._add(Fault(name, request, reaches_server=False))
+
+    def lose_line(self, name: str, request: bytes = b"") -> Fault:
+        """The next request of such a connection never arrives, nor anything after it, and nobody is told."""
+        return self._add(Fault(name, request, reaches_server=False, silent=True))
 
     def cut_all(self) -> None:
         """Closes every connection."""
@@ -214,6 +219,9 @@ class Proxy:
                 commits = wire.session.requested(data)
                 if fault is not None:
                     fault.happened.set()
+                    if fault.silent:
+                        wire.dead = True
+                        continue
                     if not fault.reaches_server:
                         wire.cut()
                         return
