@@ -29,6 +29,21 @@ def resolve_dsn(explicit: str | None = None, *, environment: Mapping[str, str] |
     return "" if any(environment.get(name) for name in _LIBPQ) else None
 
 
+def resolve_direct_dsn(
+    explicit: str | None = None, *, dsn: str | None = None, environment: Mapping[str, str] | None = None
+) -> str | None:
+    """The DSN of the same database without the pooler, for what needs a session of its own: `explicit`, else
+    PGORCH_DIRECT_DSN. None if there is none.
+
+    `dsn`: the DSN that was given by hand, if one was: PGORCH_DIRECT_DSN belongs to that of the environment.
+    """
+    environment = os.environ if environment is None else environment
+    name, value = "The direct DSN", explicit
+    if not value and not dsn:
+        name, value = "PGORCH_DIRECT_DSN", environment.get("PGORCH_DIRECT_DSN")
+    return _readable(value.strip(), name) if value and value.strip() else None
+
+
 def _readable(dsn: str, name: str) -> str:
     scheme = re.match(r"([a-z][a-z0-9]*)(\+[a-z0-9_]+)?://", dsn, re.IGNORECASE)
     if scheme is None:

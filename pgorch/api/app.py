@@ -41,6 +41,7 @@ def create_app(
     connection_wait_seconds: float = WAIT_SECONDS,
     allowed_hosts: Collection[str] | None = None,
     no_auth: bool = False,
+    direct_dsn: str | None = None,
 ) -> Starlette:
     """The API on the database `dsn`, as an ASGI application. It starts whether or not the database is there.
 
@@ -48,10 +49,13 @@ def create_app(
     `connection_wait_seconds` for one of them is answered with 503. With `allowed_hosts`, requests under other
     host names are refused. With `no_auth` no key is asked for, so that whoever reaches it may do everything:
     only for loopback addresses. Before the server waits for open answers it calls `app.state.release()`: then
-    streams and long waits end. Raises ConfigError if the DSN cannot be read.
+    streams and long waits end. `direct_dsn` is the same database without the pooler that `dsn` leads
+    through, to listen there for changes of runs, which are else polled for. Raises ConfigError if a DSN
+    cannot be read.
     """
-    connection_parameters(dsn, application_name="pgorch api")
-    services = Services(dsn, connections, connection_wait_seconds, no_auth=no_auth)
+    for each in (dsn, direct_dsn or dsn):
+        connection_parameters(each, application_name="pgorch api")
+    services = Services(dsn, connections, connection_wait_seconds, no_auth=no_auth, direct_dsn=direct_dsn)
     endpoints = (*ENDPOINTS, _DESCRIPTION)
     by_path: dict[str, list[Endpoint]] = {}
     for endpoint in endpoints:

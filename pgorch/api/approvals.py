@@ -11,6 +11,7 @@ from pgorch.api.bodies import parsed, read_json
 from pgorch.api.parameters import Parameter, cursor_id, flag, identifier, page_size
 from pgorch.api.requests import CommentRequest, DecisionRequest, ReassignRequest, RunDecisionRequest
 from pgorch.api.services import Services
+from pgorch.database.pooling import set_locally
 from pgorch.database.queries import Queries
 
 APPROVAL_ID: Final = Parameter(
@@ -92,6 +93,7 @@ async def _decide(
 ) -> dict[str, Any]:
     caller = caller_of(request)
     async with services.connections.borrow() as connection, connection.transaction():
+        await set_locally(connection)
         queries = Queries(connection)
         if plain and run_id is not None:
             decided = await queries.approve_plain(run_id, actor=caller.actor, roles=caller.roles)

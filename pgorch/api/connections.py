@@ -19,6 +19,7 @@ from psycopg.types.json import set_json_loads
 
 from pgorch.api.silence import Silence
 from pgorch.database.connection import LET_GO, connect, cut, is_usable
+from pgorch.database.pooling import settle
 from pgorch.database.translation import is_read_only
 from pgorch.errors import DatabaseUnavailable, PgorchError
 
@@ -35,9 +36,7 @@ _ATTEMPT_SECONDS: Final = 3
 _SETTINGS: Final = {
     "timezone": "UTC",
     "statement_timeout": f"{STATEMENT_SECONDS}s",
-    **dict(LET_GO),
 }
-_SET: Final = "select " + ", ".join(f"set_config('{name}', %s, false)" for name in _SETTINGS)
 
 
 async def open_connection(dsn: str, application_name: str = "pgorch api") -> AsyncConnection[TupleRow]:
@@ -55,7 +54,7 @@ async def open_connection(dsn: str, application_name: str = "pgorch api") -> Asy
         raise
     timer = asyncio.get_running_loop().call_later(_ATTEMPT_SECONDS, cut, connection)
     try:
-        await connection.execute(_SET.encode(), list(_SETTINGS.values()))
+        await settle(connection, _SETTINGS, own=dict(LET_GO))
     except psycopg.OperationalError as error:
         await connection.close()
         raise DatabaseUnavailable(f"The database did not take up a connection: {error}") from error

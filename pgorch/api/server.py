@@ -37,6 +37,7 @@ def build_server(
     connections: int = SIZE,
     allowed_hosts: Collection[str] | None = None,
     no_auth: bool = False,
+    direct_dsn: str | None = None,
     **options: Any,
 ) -> uvicorn.Server:
     """A server that is ready to run: `server.run()`, or `await server.serve()` inside a loop.
@@ -52,7 +53,9 @@ def build_server(
         )
     if allowed_hosts is None and is_loopback(host):
         allowed_hosts = LOOPBACK_NAMES | {host}
-    app = create_app(dsn, connections=connections, allowed_hosts=allowed_hosts, no_auth=no_auth)
+    app = create_app(
+        dsn, connections=connections, allowed_hosts=allowed_hosts, no_auth=no_auth, direct_dsn=direct_dsn
+    )
     settings: dict[str, Any] = {
         "log_level": "warning",
         "access_log": False,

@@ -19,10 +19,11 @@ class Services:
         connection_wait_seconds: float = WAIT_SECONDS,
         *,
         no_auth: bool = False,
+        direct_dsn: str | None = None,
     ) -> None:
         self.gate = Gate() if no_auth else KeyGate(dsn, connection_wait_seconds)
         self.connections = Connections(dsn, connections, connection_wait_seconds)
-        self.changes = RunChanges(dsn, self.connections)
+        self.changes = RunChanges(direct_dsn or dsn, self.connections)
 
     async def open(self) -> None:
         self.changes.start()

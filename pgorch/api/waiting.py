@@ -15,6 +15,7 @@ from starlette.requests import Request
 
 from pgorch.api.connections import Connections, open_connection
 from pgorch.database.connection import cut
+from pgorch.database.pooling import is_lent
 from pgorch.errors import PgorchError
 
 logger = logging.getLogger("pgorch.api")
@@ -116,6 +117,9 @@ class RunChanges:
             try:
                 connection = await open_connection(self._dsn, "pgorch api listener")
                 async with connection:
+                    if is_lent(connection):
+                        logger.info("Behind a pooler nothing is heard of changes of runs: polling instead.")
+                        return
                     await connection.execute("listen pgorch_runs")
                     if told:
                         logger.info("Listening for changes of runs again.")

@@ -15,7 +15,7 @@ from psycopg.conninfo import make_conninfo
 
 from pgorch.api.addresses import is_loopback
 from pgorch.cli.failures import USAGE, Failure, UsageError
-from pgorch.cli.options import App, DataDir, Dsn
+from pgorch.cli.options import App, DataDir, Dsn, direct_dsn
 from pgorch.cli.processes import Child, Tree, ending
 from pgorch.cli.serve import Host, Port
 
@@ -39,7 +39,8 @@ def dev(
     with _database(dsn, data_dir) as database:
         _prepare(database)
         count = workers if app else 0
-        with Tree(_children(database.dsn, app or [], count, host, port)) as tree:
+        direct = None if database.embedded else direct_dsn(None, dsn)
+        with Tree(_children(database.dsn, direct, app or [], count, host, port)) as tree:
             if not _wait_until_ready(tree, database.dsn, host, port, count):
                 return
             _say(f"API        http://{host}:{port}, {_openness(host)}")
@@ -80,6 +81,10 @@ class _Database:
             _say(f"PostgreSQL {self._server.version} had ended; it was started again")
 
     @property
+    def embedded(self) -> bool:
+        return self._server is not None
+
+    @property
     def info(self) -> psycopg.ConnectionInfo:
         return self._connection.info
 
@@ -117,9 +122,9 @@ def _prepare(database: _Database) -> None:
     _say(f"schema     {len(applied)} files applied" if applied else "schema     up to date")
 
 
-def _children(dsn: str, app: list[str], count: int, host: str, port: int) -> list[Child]:
+def _children(dsn: str, direct: str | None, app: list[str], count: int, host: str, port: int) -> list[Child]:
     # The DSN may hold a password, which the list of processes would show.
-    environment = {"PGORCH_DSN": dsn}
+    environment = {"PGORCH_DSN": dsn, "PGORCH_DIRECT_DSN": direct or ""}
     serve = ["serve", "--quiet", "--host", host, "--port", str(port)]
     if is_loopback(host):
         serve.append("--no-auth")

@@ -2,8 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
+
+from psycopg import Connection
 
 from pgorch.cli.failures import FAILED, OK, TIMEOUT, fail
 from pgorch.cli.output import shown
@@ -33,11 +36,10 @@ def follow(
     Raises RunTimeout after `timeout` seconds, NotFound.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    db.connection.execute("listen pgorch_runs")
     after = 0
-    try:
+    with _listening(db) as ear:
         seen: tuple[str, int] | None = None
-        for status, last in _changes(db, run_id, deadline):
+        for status, last in _changes(db, ear, run_id, deadline):
             while after < last:
                 rows = db.rows("select * from pgorch.run_events(%s::uuid, %s::int, 1000)", [run_id, after])
                 for row in rows:
@@ -50,13 +52,34 @@ def follow(
                 seen = status, last
             if status in ENDED:
                 return status
-    finally:
-        if not db.connection.closed:
-            db.connection.execute("unlisten pgorch_runs")
     raise RunTimeout
 
 
-def _changes(db: Session, run_id: UUID, deadline: float | None) -> Iterator[tuple[str, int]]:
+@contextmanager
+def _listening(db: Session) -> Iterator[Connection[Any]]:
+    """A connection on which notifications arrive; behind a pooler, without a direct DSN, none do."""
+    from pgorch.database.connection import connect_sync
+    from pgorch.database.pooling import is_lent, settle_sync
+
+    if not is_lent(db.connection):
+        db.connection.execute("listen pgorch_runs")
+        try:
+            yield db.connection
+        finally:
+            if not db.connection.closed:
+                db.connection.execute("unlisten pgorch_runs")
+    elif db.direct_dsn is None:
+        yield db.connection
+    else:
+        with connect_sync(db.direct_dsn, application_name="pgorch cli") as direct:
+            if settle_sync(direct, {}):
+                direct.execute("listen pgorch_runs")
+            yield direct
+
+
+def _changes(
+    db: Session, ear: Connection[Any], run_id: UUID, deadline: float | None
+) -> Iterator[tuple[str, int]]:
     """The run's status and last event now, and again after each change, until the deadline."""
     while True:
         row = db.row("select * from pgorch.watch_run(%s::uuid, %s::int)", [run_id, _WATCH_SECONDS])
@@ -64,7 +87,7 @@ def _changes(db: Session, run_id: UUID, deadline: float | None) -> Iterator[tupl
         left = _POLL_SECONDS if deadline is None else min(_POLL_SECONDS, deadline - time.monotonic())
         if left <= 0:
             return
-        for notification in db.connection.notifies(timeout=left):
+        for notification in ear.notifies(timeout=left):
             if notification.payload == str(run_id):
                 break
 

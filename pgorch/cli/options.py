@@ -23,6 +23,14 @@ Dsn = Annotated[
         show_default=False,
     ),
 ]
+DirectDsn = Annotated[
+    str | None,
+    typer.Option(
+        "--direct-dsn",
+        help="The same database, past the pooler, for what needs a session. Else PGORCH_DIRECT_DSN.",
+        show_default=False,
+    ),
+]
 Output = Annotated[
     Format | None,
     typer.Option(
@@ -55,6 +63,13 @@ def required_dsn(given: str | None) -> str:
             hint="export PGORCH_DSN=postgresql://user@host/database  (or: pgorch dev)",
         )
     return dsn
+
+
+def direct_dsn(given: str | None, dsn: str | None) -> str | None:
+    """The direct DSN that was given or is configured. `dsn`: the value of --dsn."""
+    from pgorch.config import resolve_direct_dsn
+
+    return resolve_direct_dsn(given, dsn=dsn)
 
 
 def text_of(source: str, *, what: str) -> tuple[str, str]:

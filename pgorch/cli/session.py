@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 from psycopg import Connection, sql
 from psycopg.rows import dict_row
 
-from pgorch.cli.options import required_dsn
+from pgorch.cli.options import direct_dsn, required_dsn
 
 if TYPE_CHECKING:
     from pgorch.database.queries import SyncQueries
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class Session:
     """Asks the database; rows are dicts, errors are those of `pgorch.errors`."""
 
-    def __init__(self, connection: Connection[Any]) -> None:
+    def __init__(self, connection: Connection[Any], direct_dsn: str | None = None) -> None:
         self.connection = connection
+        self.direct_dsn = direct_dsn
 
     @property
     def queries(self) -> "SyncQueries":
@@ -52,9 +53,11 @@ def session(dsn: str | None, *, check: bool = True) -> Iterator[Session]:
     """
     from pgorch.database.connection import connect_sync
     from pgorch.database.migrations import check_schema
+    from pgorch.database.pooling import settle_sync
 
     connection = connect_sync(required_dsn(dsn), application_name="pgorch cli")
     with connection:
+        settle_sync(connection, {})
         if check:
             check_schema(connection)
-        yield Session(connection)
+        yield Session(connection, direct_dsn(None, dsn))

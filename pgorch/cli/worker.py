@@ -6,7 +6,7 @@ import typer
 
 from pgorch.cli.failures import UsageError
 from pgorch.cli.logs import log_to_stderr
-from pgorch.cli.options import App, Dsn, required_dsn
+from pgorch.cli.options import App, DirectDsn, Dsn, direct_dsn, required_dsn
 
 
 def worker(
@@ -21,6 +21,7 @@ def worker(
         str | None, typer.Option("--name", help="Name in `workers list`; else host and process.")
     ] = None,
     dsn: Dsn = None,
+    direct: DirectDsn = None,
     quiet: Annotated[bool, typer.Option("--quiet", hidden=True)] = False,
 ) -> None:
     """Run a worker. SIGTERM drains: steps under way are finished, others are given back."""
@@ -40,4 +41,5 @@ def worker(
     if not quiet:
         tools = ", ".join(sorted(registry))
         typer.echo(f"worker on {', '.join(queues)} with {slots} slots; tools: {tools}", err=True)
-    run(Worker(address, registry, queues=queues, slots=slots, name=name).run())
+    beside = direct_dsn(direct, dsn)
+    run(Worker(address, registry, queues=queues, slots=slots, name=name, direct_dsn=beside).run())

@@ -22,7 +22,9 @@ from pgorch.client.run import (
 )
 from pgorch.client.schedules import AsyncSchedules
 from pgorch.client.steering import AsyncSteering
+from pgorch.config import resolve_direct_dsn
 from pgorch.database.connection import connect, is_usable
+from pgorch.database.pooling import settle
 from pgorch.database.queries import Queries
 from pgorch.database.rows import CreatedGraph, DeletedGraph
 from pgorch.database.translation import translated
@@ -32,11 +34,18 @@ from pgorch.graph import Graph
 class AsyncClient(AsyncSteering, AsyncSchedules, AsyncLimits):
     """`Client` for asyncio, with the same methods. Tasks of one event loop may share it.
 
-    See `Client` for what is done with `dsn` and `connection`.
+    See `Client` for what is done with `dsn`, `connection` and `direct_dsn`.
     """
 
-    def __init__(self, dsn: str | None = None, *, connection: AsyncConnection[Any] | None = None) -> None:
+    def __init__(
+        self,
+        dsn: str | None = None,
+        *,
+        connection: AsyncConnection[Any] | None = None,
+        direct_dsn: str | None = None,
+    ) -> None:
         self._dsn = dsn_of(dsn, connection)
+        self._direct_dsn = None if self._dsn is None else resolve_direct_dsn(direct_dsn, dsn=dsn)
         self._given = connection
         self._own: AsyncConnection[Any] | None = None
         self._turn = Lock()
@@ -203,13 +212,16 @@ class AsyncClient(AsyncSteering, AsyncSchedules, AsyncLimits):
         self, run_id: UUID | str, *, timeout: float | None = None, through_approvals: bool = False
     ) -> Run:
         """Like `Client.wait`."""
-        dsn, run, rest = dsn_to_wait(self._dsn), id_of(run_id), ENDED if through_approvals else AT_REST
+        dsn, run = dsn_to_wait(self._direct_dsn or self._dsn), id_of(run_id)
+        rest = ENDED if through_approvals else AT_REST
         deadline = Deadline(run, timeout)
         connection = await connect(dsn, application_name="pgorch client waiting")
         async with connection:
             queries = Queries(connection)
             with translated():
-                await connection.execute("listen pgorch_runs")
+                # In a session that is lent nothing would be heard, and others would hear it.
+                if await settle(connection, {}):
+                    await connection.execute("listen pgorch_runs")
                 while (await queries.watch_run(run, WATCH_SECONDS)).status not in rest:
                     async for _ in connection.notifies(timeout=deadline.pause_seconds(), stop_after=1):
                         pass
@@ -224,8 +236,6 @@ class AsyncClient(AsyncSteering, AsyncSchedules, AsyncLimits):
             if self._own is None or not is_usable(self._own):
                 await self._close()
                 self._own = await connect(self._dsn or "", application_name="pgorch client")
-                # Prepared statements would not survive a transaction pooler.
-                self._own.prepare_threshold = None
             yield Queries(self._own)
 
     async def _close(self) -> None:

@@ -22,7 +22,9 @@ from pgorch.client.run import (
 )
 from pgorch.client.schedules import Schedules
 from pgorch.client.steering import Steering
+from pgorch.config import resolve_direct_dsn
 from pgorch.database.connection import connect_sync, is_usable
+from pgorch.database.pooling import settle_sync
 from pgorch.database.queries import SyncQueries
 from pgorch.database.rows import CreatedGraph, DeletedGraph
 from pgorch.database.translation import translated
@@ -34,12 +36,20 @@ class Client(Steering, Schedules, Limits):
 
     With `dsn` (or what `resolve_dsn` finds) it has a connection of its own, opened when first needed and anew
     after it was lost, and each call is a transaction. With `connection` it joins the transaction that is open
-    there, and never commits, rolls back or closes. Every call can raise DatabaseUnavailable, SchemaMismatch
-    and NotAllowed.
+    there, and never commits, rolls back or closes. `direct_dsn` (else PGORCH_DIRECT_DSN, where the DSN comes
+    from the environment too) is the same database without the pooler, so that `wait` is notified. Every call
+    can raise DatabaseUnavailable, SchemaMismatch and NotAllowed.
     """
 
-    def __init__(self, dsn: str | None = None, *, connection: Connection[Any] | None = None) -> None:
+    def __init__(
+        self,
+        dsn: str | None = None,
+        *,
+        connection: Connection[Any] | None = None,
+        direct_dsn: str | None = None,
+    ) -> None:
         self._dsn = dsn_of(dsn, connection)
+        self._direct_dsn = None if self._dsn is None else resolve_direct_dsn(direct_dsn, dsn=dsn)
         self._given = connection
         self._own: Connection[Any] | None = None
         self._turn = Lock()
@@ -234,13 +244,16 @@ class Client(Steering, Schedules, Limits):
         Has a connection of its own meanwhile. Raises TimeoutError after `timeout` seconds, NotFound, and
         DatabaseUnavailable (then wait again: nothing is lost).
         """
-        dsn, run, rest = dsn_to_wait(self._dsn), id_of(run_id), ENDED if through_approvals else AT_REST
+        dsn, run = dsn_to_wait(self._direct_dsn or self._dsn), id_of(run_id)
+        rest = ENDED if through_approvals else AT_REST
         deadline = Deadline(run, timeout)
         connection = connect_sync(dsn, application_name="pgorch client waiting")
         with connection:
             queries = SyncQueries(connection)
             with translated():
-                connection.execute("listen pgorch_runs")
+                # In a session that is lent nothing would be heard, and others would hear it.
+                if settle_sync(connection, {}):
+                    connection.execute("listen pgorch_runs")
                 while queries.watch_run(run, WATCH_SECONDS).status not in rest:
                     for _ in connection.notifies(timeout=deadline.pause_seconds(), stop_after=1):
                         pass
@@ -255,8 +268,6 @@ class Client(Steering, Schedules, Limits):
             if self._own is None or not is_usable(self._own):
                 self._close()
                 self._own = connect_sync(self._dsn or "", application_name="pgorch client")
-                # Prepared statements would not survive a transaction pooler.
-                self._own.prepare_threshold = None
             yield SyncQueries(self._own)
 
     def _close(self) -> None:

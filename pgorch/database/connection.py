@@ -73,21 +73,25 @@ async def connect(
     writes: bool = False,
     timeout_seconds: int | None = None,
 ) -> AsyncConnection[TupleRow]:
-    """An async connection. Raises DatabaseUnavailable if there is none to be had."""
+    """An async connection. Raises DatabaseUnavailable if there is none to be had.
+
+    It prepares no statements, which would not outlive a transaction behind a pooler; `pooling.settle` finds
+    out whether there is one.
+    """
     parameters = connection_parameters(
         dsn, application_name=application_name, writes=writes, timeout_seconds=timeout_seconds
     )
     with translated():
-        return await AsyncConnection.connect(**parameters, autocommit=autocommit)
+        return await AsyncConnection.connect(**parameters, autocommit=autocommit, prepare_threshold=None)
 
 
 def connect_sync(
     dsn: str, *, application_name: str, autocommit: bool = True, writes: bool = False
 ) -> Connection[TupleRow]:
-    """A sync connection. Raises DatabaseUnavailable if there is none to be had."""
+    """Like `connect`."""
     parameters = connection_parameters(dsn, application_name=application_name, writes=writes)
     with translated():
-        return Connection.connect(**parameters, autocommit=autocommit)
+        return Connection.connect(**parameters, autocommit=autocommit, prepare_threshold=None)
 
 
 def is_usable(connection: AsyncConnection[Any] | Connection[Any]) -> bool:

@@ -9,6 +9,7 @@ from psycopg import Connection
 from pgorch.config import resolve_dsn
 from pgorch.database.connection import connect_sync
 from pgorch.database.migrations import check_schema
+from pgorch.database.pooling import settle_sync
 from pgorch.database.queries import SyncQueries
 from pgorch.errors import ConfigError
 from pgorch.graph import Graph
@@ -132,6 +133,7 @@ def database(dsn: str | None = None, *, tools: Registry | Iterable[Any] | None =
         if place is None:
             place = stack.enter_context(embedded())
         connection = stack.enter_context(connect_sync(place, application_name="pgorch testing"))
+        settle_sync(connection, {})
         check_schema(connection)
         with connection.transaction(force_rollback=True):
             played = Database(connection, tools)

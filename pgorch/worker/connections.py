@@ -10,6 +10,7 @@ from typing import Any
 from psycopg import AsyncConnection, Connection
 
 from pgorch.database.connection import LET_GO, connect, connect_sync, cut
+from pgorch.database.pooling import settle, settle_sync
 
 _LOCK_MILLISECONDS = 300
 _OPEN_SECONDS = 5.0
@@ -27,12 +28,8 @@ async def open_async(dsn: str, *, purpose: str, statement_seconds: float) -> Asy
         raise
     timer = asyncio.get_running_loop().call_later(_OPEN_SECONDS, cut, connection)
     try:
-        row = await (await connection.execute("select pg_backend_pid()", prepare=False)).fetchone()
-        if is_session(connection, row):
-            await connection.execute(_timeouts(statement_seconds))
+        if await settle(connection, _timeouts(statement_seconds), own=dict(LET_GO)):
             connection.prepare_threshold = 0
-        else:
-            connection.prepare_threshold = None
     except BaseException:
         await connection.close()
         raise
@@ -47,12 +44,8 @@ def open_sync(dsn: str, *, purpose: str, statement_seconds: float) -> Connection
     timer = threading.Timer(_OPEN_SECONDS, cut, (connection,))
     timer.start()
     try:
-        row = connection.execute("select pg_backend_pid()", prepare=False).fetchone()
-        if is_session(connection, row):
-            connection.execute(_timeouts(statement_seconds))
+        if settle_sync(connection, _timeouts(statement_seconds), own=dict(LET_GO)):
             connection.prepare_threshold = 0
-        else:
-            connection.prepare_threshold = None
     except BaseException:
         connection.close()
         raise
@@ -77,12 +70,6 @@ def _close(connecting: "asyncio.Future[AsyncConnection[Any]]") -> None:
         connecting.result().pgconn.finish()
 
 
-def is_session(connection: AsyncConnection[Any] | Connection[Any], row: Any) -> bool:
-    """Are we alone in the session? `row` is what pg_backend_pid() says; a pooler, which lends us sessions of
-    its own, told us another process id. What is set or prepared in those is met by others."""
-    return row is not None and row[0] == connection.info.backend_pid
-
-
 def pause_seconds(failures: int) -> float:
     """How long to wait before connecting again: at once the first time, then longer and longer, jittered so
     that not all workers come at once. A database that comes back is found within a second."""
@@ -91,12 +78,10 @@ def pause_seconds(failures: int) -> float:
     return float(min(0.1 * 2.0 ** min(failures - 1, 10), 1.0) * random.uniform(0.5, 1.0))
 
 
-def _timeouts(statement_seconds: float) -> bytes:
-    milliseconds = int(statement_seconds * 1000)
-    settings = {
+def _timeouts(statement_seconds: float) -> dict[str, str]:
+    milliseconds = str(int(statement_seconds * 1000))
+    return {
         "statement_timeout": milliseconds,
-        "lock_timeout": _LOCK_MILLISECONDS,
+        "lock_timeout": str(_LOCK_MILLISECONDS),
         "idle_in_transaction_session_timeout": milliseconds,
-        **dict(LET_GO),
     }
-    return "; ".join(f"set {name} = '{value}'" for name, value in settings.items()).encode()

@@ -17,6 +17,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 from pgorch.database.connection import cut
+from pgorch.database.pooling import set_locally
 from pgorch.database.translation import is_read_only, is_transient
 from pgorch.database.worker_queries import Advanced, Look, Result, advance
 from pgorch.worker import outcomes
@@ -168,6 +169,7 @@ class HandingIn:
                 try:
                     if alone:
                         async with connection.transaction():
+                            await set_locally(connection)
                             await connection.execute(_BRIEF_WAIT)
                             rows = await advance(connection, bucket, worker_id, batch, want)
                     else:

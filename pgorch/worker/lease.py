@@ -14,6 +14,7 @@ import psycopg
 from psycopg import Connection
 
 from pgorch.database.connection import cut
+from pgorch.database.pooling import is_lent
 from pgorch.database.translation import is_transient, translate
 from pgorch.database.worker_queries import beat, enlist_worker, hold_marker, leave
 from pgorch.errors import PgorchError
@@ -144,7 +145,9 @@ class Lease:
         self._burnt = [worker_id for worker_id in self._burnt if worker_id not in burnt]
         marker = new_marker()
         sent_at = time.monotonic()
-        if hold_marker(self._ask(), marker):
+        connection = self._ask()
+        # In a session that is lent, the lock would stay behind with the next who borrows it.
+        if not is_lent(connection) and hold_marker(connection, marker):
             # The engine believes a marker only if another session than the one that asks holds it.
             with open_sync(self._dsn, purpose="enlisting", statement_seconds=5) as other:
                 self._write(self._ask(other), worker_id, marker)
@@ -152,7 +155,7 @@ class Lease:
             if not self.pooled:
                 log.info("behind a pooler dead workers are noticed by their leases alone")
             self.pooled = True
-            self._write(self._ask(), worker_id, None)
+            self._write(connection, worker_id, None)
         self._asked = None
         with self._lock:
             self.good_until = sent_at + self._timing.lease

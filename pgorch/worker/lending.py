@@ -16,14 +16,12 @@ from psycopg import AsyncConnection, Connection
 from psycopg.pq import TransactionStatus
 
 from pgorch.database.connection import LET_GO, connect, connect_sync, cut, is_usable
-from pgorch.worker.connections import is_session
+from pgorch.database.pooling import settle, settle_sync
 
 log = logging.getLogger("pgorch.worker")
 
 _MOST = 8
 _NAME = "pgorch worker transaction"
-_SET = "; ".join(f"set {name} = '{value}'" for name, value in LET_GO).encode()
-_PID = "select pg_backend_pid()"
 
 
 class Deadlines:
@@ -141,8 +139,7 @@ class Lender:
         connection = connect_sync(self._dsn, application_name=_NAME, writes=True)
         self._deadlines.ask(connection)
         try:
-            if is_session(connection, connection.execute(_PID, prepare=False).fetchone()):
-                connection.execute(_SET)
+            settle_sync(connection, {}, own=dict(LET_GO))
             connection.autocommit = False
         except BaseException:
             connection.close()
@@ -155,8 +152,7 @@ class Lender:
         connection = await connect(self._dsn, application_name=_NAME, writes=True)
         self._deadlines.ask(connection)
         try:
-            if is_session(connection, await (await connection.execute(_PID, prepare=False)).fetchone()):
-                await connection.execute(_SET)
+            await settle(connection, {}, own=dict(LET_GO))
             await connection.set_autocommit(False)
         except BaseException:
             await connection.close()

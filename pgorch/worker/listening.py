@@ -10,6 +10,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 from pgorch.database.connection import cut
+from pgorch.database.pooling import is_lent
 from pgorch.errors import PgorchError
 from pgorch.worker.connections import open_async, pause_seconds
 from pgorch.worker.identity import Timing
@@ -37,7 +38,7 @@ class Listening:
                 connection = await open_async(
                     self._dsn, purpose="listener", statement_seconds=self._timing.answer
                 )
-                if connection.prepare_threshold is None:
+                if is_lent(connection):
                     log.info("behind a pooler nothing is heard: work is found by looking for it")
                     return
                 await connection.execute("listen pgorch_work", prepare=False)

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 
 from pgorch.database.migrations import check_schema_async
+from pgorch.database.pooling import check_direct
 from pgorch.database.queries import Queries
 from pgorch.database.translation import is_transient, translated
 from pgorch.database.worker_queries import bucket_count, maintain
@@ -42,7 +43,9 @@ class Worker:
 
         await Worker(dsn, registry).run()
 
-    Several may run on one database, and in one process. `name` is for people; it need not be unique.
+    Several may run on one database, and in one process. `name` is for people; it need not be unique. If a
+    pooler stands between, `direct_dsn` leads to the same database without it: for the heartbeat and the
+    notifications, which need sessions of their own. Without it work is found, and deaths are noticed, later.
     """
 
     def __init__(
@@ -54,11 +57,13 @@ class Worker:
         name: str | None = None,
         *,
         timing: Timing | None = None,
+        direct_dsn: str | None = None,
     ) -> None:
         if slots < 1:
             raise ConfigError(f"A worker needs at least one slot, but {slots} were given.")
         self.name = name or default_name()
         self._dsn = dsn
+        self._direct_dsn = direct_dsn or dsn
         self._registry = {**registry, SQL_STEP.name: SQL_STEP}
         self._queues = tuple(queues)
         self._slots = slots
@@ -78,7 +83,8 @@ class Worker:
         """Works until drained, by `drain` or SIGTERM.
 
         Raises DatabaseUnavailable if the database cannot be reached at the start, SchemaMismatch, NotAllowed,
-        InvalidValue. Later on, a database that is away is waited for.
+        InvalidValue, ConfigError if a pooler, or the direct DSN, cannot be used. Later on, a database that is
+        away is waited for.
         """
         self._loop = asyncio.get_running_loop()
         buckets = await self._introduce()
@@ -87,7 +93,7 @@ class Worker:
             self._dsn, self._registry, slots=self._slots, buckets=buckets, transactions=transactions,
             timing=self._timing,
         )  # fmt: skip
-        lease = Lease(self._dsn, self._listing(buckets), self._listeners(self._working), self._timing)
+        lease = Lease(self._direct_dsn, self._listing(buckets), self._listeners(self._working), self._timing)
         stall = Stall(self._timing)
         delivering = Delivering(self._dsn, buckets, self._timing)
 
@@ -97,7 +103,7 @@ class Worker:
                 delivering.look()
 
         beside = [
-            asyncio.create_task(Listening(self._dsn, look, self._timing).run()),
+            asyncio.create_task(Listening(self._direct_dsn, look, self._timing).run()),
             asyncio.create_task(self._watch(lease, transactions)),
             asyncio.create_task(self._maintain()),
             asyncio.create_task(Schedules(self._dsn, self._timing).run()),
@@ -140,6 +146,12 @@ class Worker:
         async with connection:
             with answering(connection, self._timing.answer):
                 await check_schema_async(connection)
+            if self._direct_dsn != self._dsn:
+                direct = await open_async(
+                    self._direct_dsn, purpose="start", statement_seconds=self._timing.answer
+                )
+                async with direct:
+                    await check_direct(connection, direct)
             definitions = [t.definition() for _, t in sorted(self._registry.items()) if t is not SQL_STEP]
             with answering(connection, self._timing.answer):
                 await Queries(connection).register_tools(definitions)

@@ -98,6 +98,8 @@ async def test_when_all_connections_are_busy_the_client_is_told_to_come_back(
     engine.run()
     app = create_app(database, connections=2, connection_wait_seconds=0.1)
     async with app.router.lifespan_context(app), client_of(app, key) as client:
+        # The key is known then, and whoever looks it up keeps nobody waiting.
+        await until_answered(lambda: client.get("/v1/runs"), 200)
         with open_connection(database, autocommit=False) as holder:
             holder.execute("select from pgorch.runs where id = %s for update", [run_id])
             stuck = [asyncio.create_task(client.post(f"/graph/resume/{run_id}")) for _ in range(2)]

@@ -27,6 +27,7 @@ def no_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting.RunChanges, "_poll", lambda self: asyncio.sleep(0))
 
 
+@pytest.mark.sessions
 @pytest.mark.usefixtures("no_polling")
 async def test_waiting_ends_when_the_run_ends(
     client: httpx.AsyncClient, app: Starlette, engine: Engine
@@ -80,6 +81,7 @@ async def test_a_lost_notification_is_made_up_for_by_polling(
     assert (await asyncio.wait_for(answer, SOON_SECONDS)).json()["status"] == "completed"
 
 
+@pytest.mark.sessions
 @pytest.mark.usefixtures("no_polling")
 async def test_the_listener_comes_back_and_wakes_those_who_waited(
     client: httpx.AsyncClient, app: Starlette, engine: Engine

@@ -26,11 +26,11 @@ def test_a_sound_database_has_notifications_sessions_and_a_clock(cli: Cli, engin
     assert {check: findings[check]["level"] for check in sound} == dict.fromkeys(sound, "ok")
 
 
-def test_a_stuck_run_is_named_with_the_reason(cli: Cli, engine: Engine) -> None:
+def test_a_run_that_nobody_can_go_on_with_is_named_with_the_reason(cli: Cli, engine: Engine) -> None:
     run_id = engine.start(chain("a"))
     said = cli("doctor")
     assert said.code == 1
-    found = by_check(said.json)["stuck runs"]
+    found = by_check(said.json)["tools"]
     assert str(run_id) in found["found"]
-    assert "no living worker serves the tool a" in found["found"]
+    assert "tools that no living worker has: a on the queue default" in found["found"]
     assert str(run_id) in cli("doctor", "-o", "table").out

@@ -28,6 +28,7 @@ def end_sessions(connection: Connection, name: str) -> int:
     ).rowcount
 
 
+@pytest.mark.sessions
 async def test_a_connection_that_was_lost_while_idle_is_opened_anew(
     client: Client, async_client: AsyncClient, connection: Connection
 ) -> None:
@@ -61,6 +62,7 @@ def end_blocked_session(connection: Connection) -> bool:
     )
 
 
+@pytest.mark.sessions
 def test_threads_can_share_a_client(client: Client, connection: Connection) -> None:
     together = threading.Barrier(8)
 

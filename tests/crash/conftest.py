@@ -19,6 +19,7 @@ from psycopg.types.json import Jsonb
 from pgorch.embedded import EmbeddedServer
 from tests.crash.process import work
 from tests.crash.tools import registry
+from tests.support.databases import direct
 from tests.support.engine import definition, value_of
 from tests.support.invariants import violations
 
@@ -49,7 +50,9 @@ class Crew:
         self.value("select pgorch.register_tools(%s)", Jsonb(registry.definitions()))
 
     def _connect(self) -> Connection[DictRow]:
-        return psycopg.connect(self.dsn, autocommit=True, row_factory=dict_row, application_name="test")
+        return psycopg.connect(
+            direct(self.dsn), autocommit=True, row_factory=dict_row, application_name="test"
+        )
 
     def hire(
         self, count: int = 1, *, die_at: str = "", name: str = "", through: str = "", **timing: Any

@@ -42,6 +42,7 @@ def test_a_worker_killed_at_a_marked_point(crew: Crew, point: str) -> None:
     assert crew.kinds(run_id).count("attempt_lost") <= 1
 
 
+@pytest.mark.sessions
 def test_a_dead_worker_s_steps_are_taken_over_within_seconds(crew: Crew) -> None:
     (first,) = crew.hire()
     runs = crew.start(crew.graph("hold"), 10)

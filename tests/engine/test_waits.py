@@ -98,6 +98,20 @@ def test_a_signal_with_a_key_counts_once(engine: Engine) -> None:
     assert signal(engine, run_id, "s", {"n": 1}, idempotency_key="k") == first
 
 
+def test_a_signal_that_is_rolled_back_was_never_sent(engine: Engine) -> None:
+    run_id = engine.start(waiting(signal="s"))
+    engine.run()
+    with engine.connection.transaction(force_rollback=True):
+        signal(engine, run_id, "s", {"n": 1}, idempotency_key="k")
+        assert engine.status(run_id) != "waiting"
+    assert engine.status(run_id) == "waiting"
+    assert engine.rows("select from pgorch.signals") == []
+    # Its key is free again.
+    signal(engine, run_id, "s", {"n": 2}, idempotency_key="k")
+    engine.run()
+    assert engine.state(run_id)["n"] == 2
+
+
 def test_a_run_that_is_over_takes_no_signal(engine: Engine) -> None:
     run_id = engine.start(definition("a"))
     engine.run()

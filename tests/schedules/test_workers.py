@@ -68,6 +68,7 @@ async def test_a_worker_wakes_when_something_is_due_and_not_at_its_next_look(
     assert minute <= firing["at"] < minute + timedelta(seconds=2)
 
 
+@pytest.mark.sessions
 async def test_a_worker_without_schedules_asks_seldom(workers: Workers, place: Place) -> None:
     await workers.work(timing=Timing(stall_exit=None))
     await workers.until_asleep()

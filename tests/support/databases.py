@@ -6,10 +6,23 @@ from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgorch.database.migrations import migrate
 from pgorch.database.sql_files import sql_files
+from tests.support.pooler import Pooler
+
+# With PGORCH_TEST_POOLER=1, the server behind the pooler, and the pooler's port.
+DIRECT = "PGORCH_TEST_DIRECT"
+POOLER_PORT = "PGORCH_TEST_POOLER_PORT"
+
+
+def direct(dsn: str) -> str:
+    """The address without the pooler, for what a test sees with its own eyes."""
+    server, given = os.environ.get(DIRECT), conninfo_to_dict(dsn)
+    if not server or str(given.get("port")) != os.environ[POOLER_PORT]:
+        return dsn
+    return make_conninfo(server, dbname=str(given["dbname"]))
 
 
 @dataclass(frozen=True)
@@ -18,8 +31,14 @@ class Databases:
 
     server: str
     admin: psycopg.Connection
+    pooler: Pooler | None = None
 
     def dsn(self, name: str) -> str:
+        """The address for programs under test."""
+        direct = self.direct_dsn(name)
+        return direct if self.pooler is None else self.pooler.dsn_of(direct)
+
+    def direct_dsn(self, name: str) -> str:
         return make_conninfo(self.server, dbname=name)
 
     def create(self, template: str = "template0") -> str:
@@ -29,6 +48,8 @@ class Databases:
         return name
 
     def drop(self, name: str) -> None:
+        if self.pooler is not None:
+            self.pooler.forget(name)
         self.admin.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
     def template(self) -> str:
@@ -39,7 +60,7 @@ class Databases:
         try:
             if not self._exists(name):
                 building = self.create()
-                migrate(self.dsn(building))
+                migrate(self.direct_dsn(building))
                 self._set_buckets(building, buckets)
                 self.admin.execute(
                     sql.SQL("alter database {} rename to {}").format(
@@ -65,7 +86,7 @@ class Databases:
         )
 
     def _set_buckets(self, name: str, buckets: int) -> None:
-        with psycopg.connect(self.dsn(name)) as connection:
+        with psycopg.connect(self.direct_dsn(name)) as connection:
             connection.execute(
                 "update pgorch.settings set value = to_jsonb(%s::integer) where name = 'buckets'", (buckets,)
             )

@@ -10,7 +10,7 @@ import pytest
 from psycopg import Connection
 from psycopg.rows import DictRow, dict_row
 
-from tests.support.databases import Databases
+from tests.support.databases import Databases, direct
 from tests.support.engine import Engine
 from tests.support.invariants import violations
 
@@ -81,7 +81,7 @@ class SharedConnection:
         if self._connection is None or self._connection.broken or self._connection.closed:
             # A statement of one test may mean another table in the next.
             self._connection = psycopg.connect(
-                self._dsn,
+                direct(self._dsn),
                 autocommit=True,
                 row_factory=dict_row,
                 application_name="test",

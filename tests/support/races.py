@@ -8,11 +8,13 @@ from typing import Any
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
+from tests.support.databases import direct
+
 DEADLINE_SECONDS = 30.0
 
 
 def open_connection(dsn: str, autocommit: bool = True) -> psycopg.Connection[DictRow]:
-    return psycopg.connect(dsn, autocommit=autocommit, row_factory=dict_row)
+    return psycopg.connect(direct(dsn), autocommit=autocommit, row_factory=dict_row)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -12,7 +12,7 @@ from pgorch.worker.connections import open_async
 from pgorch.worker.identity import Timing
 from tests.support.engine import chain, definition
 from tests.support.proxy import Proxy, sessions
-from tests.worker.conftest import QUICK, Place
+from tests.worker.conftest import Place
 
 
 def declare_chain(place: Place) -> str:
@@ -37,6 +37,7 @@ async def kill(place: Place, purpose: str = "") -> None:
     await place.until(lambda: set(sessions(place.connection, purpose)) - killed)
 
 
+@pytest.mark.sessions
 @pytest.mark.parametrize("purpose", ["advance", "heartbeat", "listener"])
 async def test_any_connection_can_be_lost_at_any_time(place: Place, purpose: str) -> None:
     graph = declare_chain(place)
@@ -75,6 +76,7 @@ async def test_without_notifications_and_heartbeats_polling_finds_work(place: Pl
     await place.until(lambda: place.run(run_id)["finished_at"] is not None, seconds=4.5)
 
 
+@pytest.mark.sessions
 async def test_what_was_notified_while_the_listener_was_away_is_found(place: Place) -> None:
     graph = declare_chain(place)
     await place.work(timing=Timing(beat=5, poll=60, stall_exit=None))
@@ -120,20 +122,6 @@ async def test_a_line_that_swallows_a_question_is_given_up(place: Place, asked: 
         await place.until(fault.happened.is_set)
         assert (await place.ended(run_id))["status"] == "completed"
         await place.stop()
-
-
-async def test_behind_a_pooler_a_worker_does_without_sessions(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    graph = declare_chain(place)
-    # What a pooler looks like from here: the process id of the session is not the one that was told.
-    monkeypatch.setattr("pgorch.worker.connections.is_session", lambda connection, row: False)
-    monkeypatch.setattr("pgorch.worker.lease.hold_marker", lambda connection, marker: False)
-    await place.work(timing=QUICK)
-    run_id = place.start(graph, {"n": 0})
-    await place.ended(run_id)
-    assert place.value("select count(*) from pgorch._worker_leases where marker is not null") == 0
-    assert sessions(place.connection, "listener") == []
 
 
 async def test_a_worker_that_ends_while_it_connects_leaves_no_session(

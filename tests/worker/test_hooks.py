@@ -143,6 +143,7 @@ async def test_a_worker_that_ends_waits_for_the_answer_and_records_it(
     assert statuses(place) == ["delivered"]
 
 
+@pytest.mark.sessions
 async def test_the_connection_can_be_lost(place: Place, receiver: Receiver) -> None:
     hook(place, receiver)
     graph = asking(place)
@@ -157,6 +158,7 @@ async def test_the_connection_can_be_lost(place: Place, receiver: Receiver) -> N
         await place.until(lambda count=count: statuses(place) == ["delivered"] * count)  # type: ignore[misc]
 
 
+@pytest.mark.sessions
 async def test_without_hooks_no_connection_is_held_and_the_first_hook_is_seen_at_once(
     place: Place, receiver: Receiver
 ) -> None:

@@ -128,6 +128,7 @@ async def test_a_result_that_comes_after_the_lease_does_not_count(place: Place) 
     ]
 
 
+@pytest.mark.sessions
 async def test_the_end_of_the_session_shows_the_death_of_a_worker(place: Place) -> None:
     """Its heartbeat's session holds the marker: other workers need not wait for the lease to end."""
 
@@ -142,6 +143,7 @@ async def test_the_end_of_the_session_shows_the_death_of_a_worker(place: Place) 
     await place.until(lambda: place.value("select pg_try_advisory_xact_lock_shared(%s)", marker))
 
 
+@pytest.mark.sessions
 async def test_a_heartbeat_with_a_new_session_has_a_new_marker(place: Place) -> None:
     @place.tool
     def a() -> None: ...

@@ -8,6 +8,7 @@ import pytest
 
 from pgorch.tool import Context
 from pgorch.worker.identity import Timing
+from tests.support.databases import direct
 from tests.support.engine import chain
 from tests.support.proxy import Proxy, sessions
 from tests.worker.conftest import Place
@@ -89,7 +90,7 @@ async def test_a_lost_lease_undoes_what_was_written(place: Place, kind: str) -> 
         nonlocal times
         times += 1
         if times == 1:
-            with psycopg.connect(place.dsn, autocommit=True) as other:
+            with psycopg.connect(direct(place.dsn), autocommit=True) as other:
                 other.execute("update pgorch.steps set lease_token = gen_random_uuid()")
 
     declare(place, kind, after)
@@ -102,7 +103,7 @@ async def test_a_lost_lease_undoes_what_was_written(place: Place, kind: str) -> 
 @KINDS
 async def test_a_cancelled_run_undoes_what_was_written(place: Place, kind: str) -> None:
     def after(ctx: Context) -> None:
-        with psycopg.connect(place.dsn, autocommit=True) as other:
+        with psycopg.connect(direct(place.dsn), autocommit=True) as other:
             other.execute("select pgorch.cancel(%s)", (ctx.run_id,))
 
     declare(place, kind, after)
@@ -183,7 +184,7 @@ async def test_a_session_that_ends_under_the_tool_costs_no_attempt(place: Place,
 @KINDS
 async def test_a_session_that_always_ends_fails_the_step_in_the_end(place: Place, kind: str) -> None:
     def after(ctx: Context) -> None:
-        with psycopg.connect(place.dsn, autocommit=True) as other:
+        with psycopg.connect(direct(place.dsn), autocommit=True) as other:
             other.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity "
                 "where application_name = 'pgorch worker transaction' and datname = current_database()"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from pgorch.cli.failures import Failure
 from pgorch.cli.session import Session
 
 
@@ -47,9 +48,15 @@ def ground(dsn: str | None) -> Iterator[Ground]:
 @contextlib.contextmanager
 def _beside(dsn: str) -> Iterator[Ground]:
     from pgorch.database.connection import connect_sync
+    from pgorch.database.pooling import settle_sync
 
     name = f"pgorch_bench_{os.getpid()}"
     with connect_sync(dsn, application_name="pgorch bench") as admin:
+        if not settle_sync(admin, {}):
+            raise Failure(
+                "A pooler stands between: what was measured would be the pooler.",
+                hint="Name the server itself: pgorch bench --dsn postgresql://user@host:5432/database",
+            )
         try:
             admin.execute(f"create database {name} template template0 encoding 'UTF8'".encode())
         except psycopg.errors.InsufficientPrivilege:
@@ -68,8 +75,10 @@ def _beside(dsn: str) -> Iterator[Ground]:
 def bench_session(dsn: str) -> Iterator[Session]:
     """A session on the database that is measured."""
     from pgorch.database.connection import connect_sync
+    from pgorch.database.pooling import settle_sync
 
     with connect_sync(dsn, application_name="pgorch bench") as connection:
+        settle_sync(connection, {})
         yield Session(connection)
 
 

@@ -1,0 +1,3 @@
+from tests.support.emptied import connection, database
+
+__all__ = ["connection", "database"]
