@@ -3,6 +3,8 @@
 import asyncio
 import random
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from psycopg import AsyncConnection, Connection
@@ -50,6 +52,17 @@ def open_sync(dsn: str, *, purpose: str, statement_seconds: float) -> Connection
     finally:
         timer.cancel()
     return connection
+
+
+@contextmanager
+def answering(connection: AsyncConnection[Any], seconds: float) -> Iterator[None]:
+    """Whoever waits inside for an answer has it, or an error, after so many seconds: a line that swallows
+    everything looks like a server that is slow, and no timeout of the server's reaches us through it."""
+    timer = asyncio.get_running_loop().call_later(seconds, cut, connection)
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _close(connecting: "asyncio.Future[AsyncConnection[Any]]") -> None:

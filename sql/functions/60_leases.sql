@@ -126,6 +126,11 @@ begin
         perform from pgorch.steps s
         where s.bucket = p_bucket and s.id = v_step.id and s.worker_id = v_step.worker_id for update skip locked;
         continue when not found;
+        -- What three have died of is not run any more: whoever held it was only to hand it in, and died of something else.
+        if v_step.deaths >= 3 then
+            perform pgorch._give_back(p_bucket, array[v_step.id], p_now, 0, 1);
+            continue;
+        end if;
         v_run := pgorch._append(p_bucket, v_run, 'attempt_lost', p_now, p_node => v_step.node, p_attempt => v_step.attempt,
             p_started_at => v_step.started_at, p_worker_id => v_step.worker_id, p_visit => v_step.visit,
             p_item => v_step.item);

@@ -240,6 +240,16 @@ def test_a_step_that_kills_three_workers_is_quarantined(engine: Engine) -> None:
     assert engine.kinds(run_id) == ["attempt_lost"] * 3 + ["step_failed", "run_failed"]
 
 
+def test_who_dies_with_a_quarantined_step_did_not_die_of_it(engine: Engine) -> None:
+    run_id = engine.start(definition("a"))
+    for _ in range(4):
+        die(engine)
+    assert engine.kinds(run_id) == ["attempt_lost"] * 3
+    assert [(s["deaths"], s["attempt"]) for s in engine.live(run_id)] == [(3, 3)]
+    engine.run()
+    assert engine.kinds(run_id) == ["attempt_lost"] * 3 + ["step_failed", "run_failed"]
+
+
 def test_a_quarantined_step_may_lead_along_an_error_edge(engine: Engine) -> None:
     run_id = engine.start(definition("a b", [("a>b", {"on": "error"})]))
     for _ in range(3):
