@@ -16,7 +16,7 @@ from psycopg import Connection
 from pgorch.database.connection import cut
 from pgorch.database.pooling import is_lent
 from pgorch.database.translation import is_transient, translate
-from pgorch.database.worker_queries import beat, enlist_worker, hold_marker, leave
+from pgorch.database.worker_queries import beat, enlist_worker, hold_marker, is_to_drain, leave
 from pgorch.errors import PgorchError
 from pgorch.worker.connections import open_sync, pause_seconds
 from pgorch.worker.identity import Timing, new_marker, new_worker_id
@@ -45,6 +45,7 @@ class Listeners:
     work_waiting: Callable[[int], None]
     timer_due: Callable[[int, float], None]
     failed: Callable[[BaseException], None]
+    drain: Callable[[], None]
 
 
 class Lease:
@@ -200,6 +201,9 @@ class Lease:
             # One that is due later is told of again by the next heartbeat.
             if answer.due_seconds is not None and answer.due_seconds < 2 * self._timing.beat:
                 self._tell.timer_due(bucket, answer.due_seconds)
+        # It is asked of the whole worker, so one bucket knows.
+        if is_to_drain(self._ask(), 0, worker_id):
+            self._tell.drain()
         self._asked = None
         with self._lock:
             if self.worker_id == worker_id:

@@ -72,14 +72,15 @@ begin
     select s.* into v_shape from pgorch._graph_shape(p_definition) s;
     v_ids := v_shape.ids;
     select w.* into v_ways_on from pgorch._ways_on(v_shape, array(
-        select jsonb_typeof(e.value -> 'condition') = 'string' and pgorch._path_roots((e.value ->> 'condition')::jsonpath) is not null
+        select jsonb_typeof(e.value -> 'condition') = 'string' and (
+            pgorch._path_roots((e.value ->> 'condition')::jsonpath) is not null or pgorch._compares_paths((e.value ->> 'condition')::jsonpath))
         from jsonb_array_elements(p_definition -> 'edges') with ordinality e(value, at) order by e.at)) w;
     insert into pgorch.graphs (id, name, version, digest, definition, start_node, retry, timeout, input_schema, reducers, output, has_forks,
                                node_refs, created_at, created_by, owner)
     select pgorch.uuid7(), p_name, coalesce(max(g.version), 0) + 1, p_digest, p_definition, p_definition ->> 'start_node',
            pgorch._normal_retry(p_definition -> 'retry'), (p_definition ->> 'timeout')::interval,
            nullif(p_definition -> 'input_schema', 'null'), v_reducers, nullif(p_definition -> 'output', 'null'),
-           v_shape.has_forks, pgorch._node_refs(p_definition), pgorch.clock_now(), p_actor, session_user
+           v_shape.has_forks, pgorch._node_refs(p_definition), pgorch.clock_now(), p_actor, pgorch._user()
     from pgorch.graphs g where g.name = p_name
     returning * into v_graph;
     perform pgorch._store_nodes(v_graph, v_shape, v_ways_on.ends, v_ways_on.plain, p_children);

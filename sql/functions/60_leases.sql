@@ -112,7 +112,7 @@ begin
       and not exists (select from pgorch._worker_leases l where l.bucket = p_bucket and l.worker_id = h.worker_id);
 
     for v_step in
-        select s.id, s.run_id, s.worker_id, s.node, s.attempt, s.started_at, s.visit, case when s.kind <> 'task' then s.item end as item
+        select s.id, s.run_id, s.worker_id, s.node, s.attempt, s.started_at, s.visit, s.deaths, case when s.kind <> 'task' then s.item end as item
         from (select l.worker_id from pgorch._worker_leases l where l.bucket = p_bucket and l.status = 'dead'
               union all select u.worker_id from unnest(v_unknown) u(worker_id)) d
         cross join lateral (
@@ -126,10 +126,18 @@ begin
         perform from pgorch.steps s
         where s.bucket = p_bucket and s.id = v_step.id and s.worker_id = v_step.worker_id for update skip locked;
         continue when not found;
+        -- What three have died of is not run any more: whoever held it was only to hand it in, and died of something else.
+        if v_step.deaths >= 3 then
+            perform pgorch._give_back(p_bucket, array[v_step.id], p_now, 0, 1);
+            continue;
+        end if;
         v_run := pgorch._append(p_bucket, v_run, 'attempt_lost', p_now, p_node => v_step.node, p_attempt => v_step.attempt,
             p_started_at => v_step.started_at, p_worker_id => v_step.worker_id, p_visit => v_step.visit,
             p_item => v_step.item);
-        perform pgorch._give_back(p_bucket, array[v_step.id], p_now, 1, 0);
+        -- After one death it can be claimed at once. One that is suspected of killing waits a moment, so that it
+        -- does not take down workers as fast as somebody starts them.
+        perform pgorch._give_back(
+            p_bucket, array[v_step.id], p_now + case when v_step.deaths = 1 then interval '2 seconds' else '0' end, 1, 0);
         perform pgorch._save_run(p_bucket, v_run, p_now);
     end loop;
 
@@ -145,6 +153,38 @@ begin
 end
 $$;
 comment on function pgorch._recover is 'Declares workers dead whose lease or session is over, and puts their steps back, each with one death more.';
+
+create or replace function pgorch.drain_worker(p_worker text, p_actor text default null) returns uuid[]
+    language plpgsql
+    set jit = off set enable_seqscan = off
+    as $$
+declare
+    v_actor constant text := pgorch._actor(p_actor);
+    v_now constant timestamptz := pgorch.clock_now();
+    v_ids uuid[] := '{}';
+begin
+    for v_bucket in 0 .. pgorch.bucket_count() - 1 loop
+        with asked as (
+            update pgorch._worker_leases l set to_drain = true
+            where l.bucket = v_bucket and l.status = 'alive' and l.expires_at > v_now and (l.name = p_worker or l.worker_id::text = lower(p_worker))
+            returning l.worker_id)
+        select array(select a.worker_id from asked a union select i from unnest(v_ids) i) into v_ids;
+    end loop;
+    if v_ids = '{}' then
+        perform pgorch._raise('OR003', format('there is no living worker %s', coalesce(pgorch._quoted(p_worker), 'null')), 'See the view pgorch.worker_list.');
+    end if;
+    perform pgorch._audit(0, v_actor, 'drain_worker', null, p_before => jsonb_build_object('worker', p_worker),
+        p_after => jsonb_build_object('worker_ids', v_ids));
+    return v_ids;
+end
+$$;
+comment on function pgorch.drain_worker is
+    'Lets a worker, named by its name or id, end the steps that it has begun, begin no others, and go: it hears of it with its next heartbeat. Of several with one name all. Returns their ids.';
+
+create or replace function pgorch.is_to_drain(p_bucket integer, p_worker_id uuid) returns boolean
+    language plpgsql stable
+    as $$ begin return exists (select from pgorch._worker_leases l where l.bucket = p_bucket and l.worker_id = p_worker_id and l.to_drain); end $$;
+comment on function pgorch.is_to_drain is 'For workers: was this one asked to drain?';
 
 create or replace function pgorch.leave(p_bucket integer, p_worker_id uuid) returns integer
     language plpgsql

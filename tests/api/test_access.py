@@ -88,8 +88,11 @@ ALLOWED: dict[str, set[str]] = {
     "POST /v1/hooks/{hook}/resume": {"admin"},
     "POST /v1/hooks/{hook}/test": {"admin"},
     "GET /v1/hooks/{hook}/deliveries": {"admin"},
+    "POST /v1/hooks/{hook}/deliveries/{delivery_id}/resend": {"admin"},
+    "POST /v1/workers/{worker}/drain": {"admin"},
+    "GET /v1/audit": OPERATORS,
 }
-PUBLIC = {"GET /livez", "GET /readyz", "GET /openapi.json"}
+PUBLIC = {"GET /livez", "GET /readyz", "GET /openapi.json", "GET /docs"}
 NOWHERE = "01a20a30-7fc9-7a00-a57c-bbf704f52800"
 
 
@@ -174,6 +177,19 @@ async def test_without_a_key_every_route_that_is_not_public_is_closed(app: Starl
         assert (await client.get("/v1/runs", params={"access_token": key})).status_code == 401
         assert (await client.get("/v1/runs", headers={"cookie": f"authorization={key}"})).status_code == 401
         assert (await client.get("/v1/runs", headers={"x-api-key": key})).status_code == 401
+
+
+async def test_no_method_of_any_path_gets_round_the_gate(app: Starlette, key: str) -> None:
+    methods = ("GET", "POST", "PUT", "DELETE", "OPTIONS")
+    served = {named(endpoint) for endpoint in app.state.endpoints}
+    paths = {route.split()[1] for route in ALLOWED}
+    async with client_of(app) as client:
+        for path in paths:
+            for method in methods:
+                assert (await asked(client, f"{method} {path}", None)).status_code == 401, (method, path)
+                if f"{method} {path}" not in served:
+                    response = await asked(client, f"{method} {path}", f"Bearer {key}")
+                    assert response.status_code == 405, (method, path)
 
 
 async def test_whatever_is_wrong_with_a_key_the_answer_is_the_same(

@@ -3,6 +3,7 @@
 The numbers are those of the invariants in TECHNICAL_DOCS.md. Each query gives `run_id` and `why`.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from psycopg import Connection
@@ -57,6 +58,10 @@ INVARIANTS: dict[str, str] = {
         from pgorch.steps s join pgorch.runs r on r.bucket = s.bucket and r.id = s.run_id
         where (r.status = 'paused' and s.lane_tool is not null)
            or (r.status <> 'paused' and s.held = 'paused')
+    """,
+    "I1 who wrote what is known of runs that there are": """
+        select w.run_id, w.key as why from pgorch._writes w
+        where not exists (select from pgorch.runs r where r.bucket = w.bucket and r.id = w.run_id)
     """,
     "I1 an open approval and its step exist together": """
         select coalesce(s.run_id, a.run_id) as run_id, coalesce(s.node, a.node) as why
@@ -299,16 +304,23 @@ INVARIANTS: dict[str, str] = {
 }
 
 
+def _statement(invariants: Mapping[str, str]) -> bytes:
+    return " union all ".join(
+        f"(select '{name}' as name, v.run_id, v.why from ({query}) v limit 10)"
+        for name, query in invariants.items()
+    ).encode()
+
+
 # All in one statement, since most tests end with it.
-_ALL = " union all ".join(
-    f"(select '{name}' as name, v.run_id, v.why from ({query}) v limit 10)"
-    for name, query in INVARIANTS.items()
-).encode()
+_ALL = _statement(INVARIANTS)
 
 
-def violations(connection: Connection[DictRow]) -> dict[str, list[dict[str, Any]]]:
-    """The invariants that do not hold, each with its rows (at most 10)."""
+def violations(
+    connection: Connection[DictRow], invariants: Mapping[str, str] | None = None
+) -> dict[str, list[dict[str, Any]]]:
+    """Those that do not hold, each with its rows (at most 10)."""
+    statement = _ALL if invariants is None else _statement(invariants)
     found: dict[str, list[dict[str, Any]]] = {}
-    for row in connection.execute(_ALL, prepare=True):
+    for row in connection.execute(statement, prepare=invariants is None):
         found.setdefault(row.pop("name"), []).append(row)
     return found
