@@ -59,7 +59,7 @@ class InvalidGraph(PgorchError):
 
 
 class IdempotencyConflict(PgorchError):
-    """The idempotency key was used before with another graph or input."""
+    """The idempotency key was used before with another graph, input, labels, priority or queue."""
 
     code = "OR005"
 

@@ -16,6 +16,7 @@ class Permission(Enum):
     READ = "the right to read"
     SEE_APPROVALS = "the right to see approvals"
     OPERATE = "the right to start and steer runs"
+    SEE_AUDIT = "the right to see the audit"
     HANDLE_APPROVALS = "the right to pass approvals on and to comment them"
     DECIDE = "the right to decide"
     ADMINISTER = "the right to change graphs and settings"
@@ -28,6 +29,7 @@ ROLES: Final[Mapping[Permission, tuple[str, ...]]] = {
     Permission.READ: ("viewer", "operator", "admin"),
     Permission.SEE_APPROVALS: ("viewer", "approver", "operator", "admin"),
     Permission.OPERATE: ("operator", "admin"),
+    Permission.SEE_AUDIT: ("operator", "admin"),
     Permission.HANDLE_APPROVALS: ("approver", "operator", "admin"),
     Permission.DECIDE: ("approver", "admin"),
     Permission.ADMINISTER: ("admin",),

@@ -459,6 +459,32 @@ class DeletedHook(BaseModel):
     hook_id: UUID
 
 
+class ResentDelivery(BaseModel):
+    delivery_id: UUID = Field(description="The same as before: receivers know it by its header webhook-id.")
+
+
+class DrainedWorkers(BaseModel):
+    worker_ids: list[UUID] = Field(description="Those with this name or id; they hear of it within seconds.")
+
+
+class AuditEntry(BaseModel):
+    id: int
+    at: str
+    actor: str
+    source: str = Field(description="Database user of the session: of this API, or somebody in psql.")
+    action: str
+    run_id: UUID | None
+    approval_id: UUID | None
+    before: Any = Field(description="What was, of that which was changed.")
+    after: Any = Field(description="What it became.")
+    comment: str | None
+
+
+class AuditPage(BaseModel):
+    entries: list[AuditEntry]
+    next_cursor: str | None
+
+
 class TestedHook(BaseModel):
     delivery_id: UUID = Field(description="See the deliveries of the hook for what comes of it.")
 

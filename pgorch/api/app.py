@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pgorch.api import openapi
+from pgorch.api import openapi, page
 from pgorch.api.access import Permission
 from pgorch.api.connections import SIZE, WAIT_SECONDS
 from pgorch.api.endpoint import Endpoint, Resource
@@ -56,7 +56,7 @@ def create_app(
     for each in (dsn, direct_dsn or dsn):
         connection_parameters(each, application_name="pgorch api")
     services = Services(dsn, connections, connection_wait_seconds, no_auth=no_auth, direct_dsn=direct_dsn)
-    endpoints = (*ENDPOINTS, _DESCRIPTION)
+    endpoints = (*ENDPOINTS, *_DESCRIPTIONS)
     by_path: dict[str, list[Endpoint]] = {}
     for endpoint in endpoints:
         by_path.setdefault(endpoint.path, []).append(endpoint)
@@ -88,32 +88,53 @@ def create_app(
     return app
 
 
-def _describing(endpoints: tuple[Endpoint, ...]) -> Endpoint:
-    """The endpoint that shows the OpenAPI document, itself included."""
+def _describing(endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+    """The endpoints that show the OpenAPI document, themselves included: for programs and for people."""
 
     @cache
     def content() -> bytes:
         # Takes a good part of the time to start, and most processes are never asked for it.
-        return orjson.dumps(openapi.document((*endpoints, itself)))
+        return orjson.dumps(openapi.document((*endpoints, *themselves)))
+
+    @cache
+    def content_for_people() -> str:
+        return page.page(orjson.loads(content()))
 
     async def show(services: Services, request: Request) -> Response:
         return Response(content(), media_type="application/json")
 
+    async def show_to_people(services: Services, request: Request) -> Response:
+        return Response(content_for_people(), media_type="text/html", headers=page.HEADERS)
+
     shape: dict[str, Any] = {"type": "object", "description": "OpenAPI 3.1."}
-    itself = Endpoint(
-        "GET",
-        "/openapi.json",
-        show,
-        "This description",
-        shape,
-        "process",
-        needs_database=False,
-        permission=Permission.PUBLIC,
+    text: dict[str, Any] = {"type": "string"}
+    themselves = (
+        Endpoint(
+            "GET",
+            "/openapi.json",
+            show,
+            "This description",
+            shape,
+            "process",
+            needs_database=False,
+            permission=Permission.PUBLIC,
+        ),
+        Endpoint(
+            "GET",
+            "/docs",
+            show_to_people,
+            "This description, as a page",
+            text,
+            "process",
+            media_types=("text/html",),
+            needs_database=False,
+            permission=Permission.PUBLIC,
+        ),
     )
-    return itself
+    return themselves
 
 
-_DESCRIPTION = _describing(ENDPOINTS)
+_DESCRIPTIONS = _describing(ENDPOINTS)
 
 
 async def _not_routed(request: Request, error: Exception) -> Response:

@@ -6,7 +6,7 @@ from uuid import UUID
 from starlette.requests import Request
 
 from pgorch.api import listing
-from pgorch.api.access import caller_of
+from pgorch.api.access import Permission, caller_of
 from pgorch.api.bodies import parsed, read_json
 from pgorch.api.parameters import Parameter, cursor_id, flag, identifier, page_size
 from pgorch.api.requests import CommentRequest, DecisionRequest, ReassignRequest, RunDecisionRequest
@@ -30,6 +30,9 @@ FILTERS: Final = (GRAPH, ASSIGNEE, OVERDUE, MINE)
 async def list_(services: Services, request: Request) -> Any:
     limit = page_size(request)
     filters = {"overdue": flag(request, OVERDUE), "mine": flag(request, MINE)}
+    if filters["mine"] and not caller_of(request).may(Permission.DECIDE):
+        # Whatever he is asked, his key opens no decision.
+        return listing.page("approvals", [], limit)
     async with services.connections.borrow() as connection:
         rows = await listing.approvals(
             connection,

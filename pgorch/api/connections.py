@@ -18,7 +18,7 @@ from psycopg.rows import TupleRow
 from psycopg.types.json import set_json_loads
 
 from pgorch.api.silence import Silence
-from pgorch.database.connection import LET_GO, connect, cut, is_usable
+from pgorch.database.connection import OWN, connect, cut, is_usable
 from pgorch.database.pooling import settle
 from pgorch.database.translation import is_read_only
 from pgorch.errors import DatabaseUnavailable, PgorchError
@@ -30,7 +30,7 @@ WAIT_SECONDS: Final = 5.0
 # A statement that takes longer is broken off, and the request answered with 503.
 STATEMENT_SECONDS: Final = 30
 # A request waits no longer for a new connection; the attempt goes on, for those that come after it.
-CONNECT_SECONDS: Final = 1.0
+CONNECT_SECONDS: Final = 1.5
 # After which an attempt is given up: the first packet of the next one finds a database that is back.
 _ATTEMPT_SECONDS: Final = 3
 _SETTINGS: Final = {
@@ -54,7 +54,7 @@ async def open_connection(dsn: str, application_name: str = "pgorch api") -> Asy
         raise
     timer = asyncio.get_running_loop().call_later(_ATTEMPT_SECONDS, cut, connection)
     try:
-        await settle(connection, _SETTINGS, own=dict(LET_GO))
+        await settle(connection, _SETTINGS, own=OWN)
     except psycopg.OperationalError as error:
         await connection.close()
         raise DatabaseUnavailable(f"The database did not take up a connection: {error}") from error
@@ -71,7 +71,7 @@ class Connections:
     """At most `size` connections, opened when needed and kept. DatabaseUnavailable if none is to be had.
 
     While the database is away one attempt to connect at a time serves all requests that want to know, and
-    each of them is told within a second.
+    each of them is told soon.
     """
 
     def __init__(self, dsn: str, size: int = SIZE, wait_seconds: float = WAIT_SECONDS) -> None:

@@ -11,13 +11,14 @@ from starlette.requests import Request
 from pgorch.api import listing
 from pgorch.api.access import caller_of
 from pgorch.api.bodies import parsed, read_json
-from pgorch.api.parameters import Parameter, choices, cursor_id, page_size
+from pgorch.api.parameters import Parameter, choices, cursor_id, identifier, page_size
 from pgorch.api.requests import HookChange, HookRequest, HookSecret
 from pgorch.api.services import Services
 from pgorch.database.queries import Queries
 from pgorch.errors import NotFound
 
 HOOK: Final = Parameter("hook", "path", "Name or id of a hook.")
+DELIVERY: Final = Parameter("delivery_id", "path", "Id of a delivery.", {"type": "string", "format": "uuid"})
 STATUS: Final = Parameter(
     "status",
     "query",
@@ -29,6 +30,10 @@ _HOOKS: Final[LiteralString] = "select to_json(h) from pgorch.hook_list h order 
 _HOOK: Final[LiteralString] = """
     select h.hook_id, to_json(h) from pgorch.hook_list h
     where h.name = %(hook)s or h.hook_id::text = lower(%(hook)s)
+"""
+_HOOK_OF: Final[LiteralString] = """
+    select d.hook_id from pgorch.hook_deliveries d
+    where d.bucket = pgorch.bucket_of(%(delivery_id)s) and d.id = %(delivery_id)s
 """
 _DELIVERIES: Final[LiteralString] = """
     select x.delivery_id::text, to_json(x) from generate_series(0, pgorch.bucket_count() - 1) b(bucket)
@@ -126,6 +131,17 @@ async def deliveries(services: Services, request: Request) -> Any:
         )
         rows = [(key, fragment) for key, fragment in await cursor.fetchall()]
     return listing.page("deliveries", rows, limit)
+
+
+async def resend(services: Services, request: Request) -> Any:
+    delivery_id = identifier(request, "delivery_id", "delivery")
+    async with services.connections.borrow() as connection, connection.transaction():
+        hook_id, _ = await _found(connection, request)
+        row = await (await connection.execute(_HOOK_OF, {"delivery_id": delivery_id})).fetchone()
+        if row is None or row[0] != hook_id:
+            raise NotFound("This hook has no such delivery.", hint="They are kept for a week.")
+        sent = await Queries(connection).resend_delivery(delivery_id, actor=caller_of(request).actor)
+        return {"delivery_id": sent}
 
 
 def _named(request: Request) -> str:

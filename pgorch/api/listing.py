@@ -1,6 +1,7 @@
 """What lists show: pages of the documented views, each row as JSON."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final, LiteralString
 from uuid import UUID
 
@@ -26,6 +27,9 @@ _RUNS: Final[LiteralString] = """
           and r.run_id < coalesce(%(before)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
           and (%(statuses)s::text[] is null or r.status = any (%(statuses)s::pgorch.run_status[]))
           and (%(graphs)s::uuid[] is null or r.graph_id = any (%(graphs)s::uuid[]))
+          and (%(initiator)s::text is null or r.initiator = %(initiator)s::text)
+          and (%(created_after)s::timestamptz is null or r.created_at >= %(created_after)s::timestamptz)
+          and (%(created_before)s::timestamptz is null or r.created_at < %(created_before)s::timestamptz)
           {and_unfinished} {and_filters}
         order by r.run_id desc limit %(limit)s::int) x
     order by x.run_id desc limit %(limit)s::int
@@ -64,8 +68,10 @@ _APPROVALS: Final[LiteralString] = """
           and (%(assignee)s::text is null or %(assignee)s::text = any (a.assignees))
           and (not %(overdue)s or a.overdue)
           and (not %(mine)s or pgorch._waits_for(
-              a.assignees, case when a.exclude_initiator then a.initiator end, a.approved_by,
-              me.name, me.roles))
+              a.assignees,
+              case when a.exclude_initiator and pgorch._has_started(a.bucket, a.run_id, me.name)
+                   then me.name end,
+              a.approved_by, me.name, me.roles))
         order by a.approval_id limit %(limit)s::int) x
 """
 _STANDING: Final[LiteralString] = """
@@ -139,6 +145,9 @@ async def runs(
     limit: int,
     states: Sequence[tuple[str, str]] = (),
     labels: Sequence[tuple[str, str]] = (),
+    initiator: str | None = None,
+    created_after: datetime | None = None,
+    created_before: datetime | None = None,
 ) -> list[Row]:
     """Newest first; `states` and `labels` as in run_conditions. Raises NotFound if `graph` names none."""
     graphs = None
@@ -152,7 +161,15 @@ async def runs(
     return await _rows(
         connection,
         query,
-        {"statuses": list(statuses) or None, "graphs": graphs, "before": before, "limit": limit},
+        {
+            "statuses": list(statuses) or None,
+            "graphs": graphs,
+            "before": before,
+            "limit": limit,
+            "initiator": initiator,
+            "created_after": created_after,
+            "created_before": created_before,
+        },
     )
 
 

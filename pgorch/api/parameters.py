@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from difflib import get_close_matches
 from typing import Any, Final
 from uuid import UUID
@@ -147,6 +148,41 @@ def cursor_id(request: Request) -> UUID | None:
     if not _UUID.match(text):
         raise _refused("cursor", "it is the next_cursor of the page before")
     return UUID(text)
+
+
+def cursor_number(request: Request) -> int | None:
+    """The cursor, where it is the number of the last row."""
+    text = request.query_params.get("cursor")
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise _refused("cursor", "it is the next_cursor of the page before")
+    return int(text)
+
+
+def query_id(request: Request, parameter: Parameter) -> UUID | None:
+    """An id in the query; None if it is not given."""
+    text = request.query_params.get(parameter.name)
+    if text is None:
+        return None
+    if not _UUID.match(text):
+        raise _refused(parameter.name, "it is a UUID")
+    return UUID(text)
+
+
+def moment(request: Request, parameter: Parameter) -> datetime | None:
+    """A time with its zone in the query; None if it is not given."""
+    text = request.query_params.get(parameter.name)
+    if text is None:
+        return None
+    try:
+        # A plus sign in a query that nobody has escaped is a space.
+        found = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise _refused(parameter.name, "it is a time with its zone", "For instance 2026-03-01T12:00:00Z.")
+    return found
 
 
 def cursor_text(request: Request) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from pgorch.api import (
     answers,
     approvals,
+    audit,
     events,
     graphs,
     health,
@@ -39,7 +40,10 @@ _GRAPH_BODY: Final[dict[str, Any]] = {
                 "required": ["id"],
                 "properties": {
                     "id": {"type": "string"},
-                    "type": {"enum": ["task", "approval", "pass", "fail"], "default": "task"},
+                    "type": {
+                        "enum": ["task", "approval", "wait", "map", "graph", "pass", "fail"],
+                        "default": "task",
+                    },
                     "function": {"type": "string", "description": "The tool that a task calls."},
                 },
             },
@@ -61,6 +65,7 @@ _GRAPH_BODY: Final[dict[str, Any]] = {
 }
 _PUBLIC, _READ, _OPERATE = Permission.PUBLIC, Permission.READ, Permission.OPERATE
 _HANDLE_APPROVALS = Permission.HANDLE_APPROVALS
+_SEE_AUDIT = Permission.SEE_AUDIT
 _SEE_APPROVALS, _DECIDE, _ADMINISTER = Permission.SEE_APPROVALS, Permission.DECIDE, Permission.ADMINISTER
 _ANYTHING: Final[dict[str, Any]] = {"type": "object"}
 _TEXT: Final[dict[str, Any]] = {"type": "string"}
@@ -85,7 +90,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint("POST", "/v1/runs", runs.start, "Start a run, or many", answers.Started, "runs", 201,
              body=requests.RunRequest, parameters=(IDEMPOTENCY_KEY,), problems=_STARTS, permission=_OPERATE),
     Endpoint("GET", "/v1/runs", runs.list_, "Runs, newest first", answers.RunPage, "runs",
-             parameters=(runs.STATUS, runs.GRAPH, runs.STATE, runs.LABEL, LIMIT, CURSOR),
+             parameters=(*runs.FILTERS, LIMIT, CURSOR),
              problems=("not-found",), permission=_READ),
     Endpoint("POST", "/v1/runs/bulk", steering.bulk, "Cancel, pause, resume, retry, skip or move many runs",
              answers.SteeredRuns, "runs", body=requests.BulkRequest, problems=("not-found",),
@@ -180,6 +185,11 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
              permission=_READ),
     Endpoint("GET", "/v1/workers", inventory.workers, "Worker processes", answers.WorkerList, "workers",
              permission=_READ),
+    Endpoint("POST", "/v1/workers/{worker}/drain", inventory.drain,
+             "Let a worker end what it has begun, and go", answers.DrainedWorkers, "workers", 202,
+             parameters=(inventory.WORKER,), problems=("not-found",), permission=_ADMINISTER),
+    Endpoint("GET", "/v1/audit", audit.list_, "Who did what, newest first", answers.AuditPage, "audit",
+             parameters=(*audit.FILTERS, LIMIT, CURSOR), permission=_SEE_AUDIT),
     Endpoint("GET", "/v1/queues", inventory.queues, "How much waits to be claimed", answers.QueueList,
              "queues", permission=_READ),
     Endpoint("GET", "/v1/limits", limits.list_, "Limits of queues and tools, and what is used of them",
@@ -243,6 +253,9 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint("GET", "/v1/hooks/{hook}/deliveries", hooks.deliveries, "Its deliveries, newest first",
              answers.DeliveryPage, "hooks", parameters=(hooks.HOOK, hooks.STATUS, LIMIT, CURSOR),
              problems=("not-found",), permission=_ADMINISTER),
+    Endpoint("POST", "/v1/hooks/{hook}/deliveries/{delivery_id}/resend", hooks.resend,
+             "Send once more what was given up", answers.ResentDelivery, "hooks", 202,
+             parameters=(hooks.HOOK, hooks.DELIVERY), problems=_DECIDES, permission=_ADMINISTER),
     # The process.
     Endpoint("GET", "/livez", health.live, "Does this process answer?", answers.Health, "process",
              needs_database=False, permission=_PUBLIC),

@@ -19,6 +19,7 @@ from pgorch.api.parameters import (
     idempotency_key,
     identifier,
     integer,
+    moment,
     page_size,
     seconds_to_wait,
 )
@@ -48,6 +49,11 @@ STATE: Final = Parameter(
 LABEL: Final = Parameter(
     "label.<name>", "query", "Only runs with this label: label.team=billing.", repeatable=True
 )
+INITIATOR: Final = Parameter("initiator", "query", "Only runs that this one started.")
+_TIME: Final = {"type": "string", "format": "date-time"}
+CREATED_AFTER: Final = Parameter("created_after", "query", "Only runs started at this time or later.", _TIME)
+CREATED_BEFORE: Final = Parameter("created_before", "query", "Only runs started before this time.", _TIME)
+FILTERS: Final = (STATUS, GRAPH, STATE, LABEL, INITIATOR, CREATED_AFTER, CREATED_BEFORE)
 _AT_REST: Final = ENDED | {"awaiting_approval"}
 
 
@@ -106,6 +112,9 @@ async def list_(services: Services, request: Request) -> Any:
             limit=limit + 1,
             states=fields(request, STATE),
             labels=fields(request, LABEL),
+            initiator=request.query_params.get("initiator"),
+            created_after=moment(request, CREATED_AFTER),
+            created_before=moment(request, CREATED_BEFORE),
         )
     return listing.page("runs", rows, limit)
 

@@ -63,8 +63,9 @@ async def retry(services: Services, request: Request) -> Any:
 async def skip(services: Services, request: Request) -> Any:
     run_id = identifier(request, "run_id", "run")
     wanted = parsed(SkipRequest, await read_json(request, without={}))
+    caller = caller_of(request)
     async with services.queries() as queries:
-        status = await queries.skip(run_id, **wanted.model_dump(), actor=caller_of(request).actor)
+        status = await queries.skip(run_id, **wanted.model_dump(), actor=caller.actor, roles=caller.roles)
     return {"run_id": run_id, "status": status}
 
 
@@ -91,6 +92,7 @@ async def move(services: Services, request: Request) -> Any:
 
 async def bulk(services: Services, request: Request) -> Any:
     wanted = parsed(BulkRequest, await read_json(request))
+    caller = caller_of(request)
     async with services.queries() as queries:
         runs = await queries.bulk(
             wanted.action,
@@ -98,7 +100,8 @@ async def bulk(services: Services, request: Request) -> Any:
             wanted.arguments,
             dry_run=wanted.dry_run,
             limit=wanted.limit,
-            actor=caller_of(request).actor,
+            actor=caller.actor,
+            roles=caller.roles,
         )
     return {
         "action": wanted.action,

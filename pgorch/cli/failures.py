@@ -81,8 +81,18 @@ def _code(error: PgorchError) -> int:
     return USAGE if isinstance(error, ConfigError) else FAILED
 
 
+def _written_out(args: list[str]) -> list[str]:
+    """--json is short for -o json, with every command that has -o. What follows -- is no option."""
+    end = args.index("--") if "--" in args else len(args)
+    before = [part for arg in args[:end] for part in (("-o", "json") if arg == "--json" else (arg,))]
+    return before + args[end:]
+
+
 class Commands(TyperGroup):
     """The root of all commands: what they raise becomes three lines and an exit code."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return list(super().parse_args(ctx, _written_out(args)))
 
     def invoke(self, ctx: Any) -> Any:
         try:

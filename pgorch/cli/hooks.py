@@ -2,6 +2,7 @@
 
 import time
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 
@@ -167,6 +168,21 @@ def list_deliveries(
         as_json=wants_json(output),
         empty="Nothing yet.",
     )
+
+
+@app.command("resend")
+def resend_delivery(
+    delivery: Annotated[UUID, typer.Argument(help="The delivery's id.", metavar="DELIVERY")],
+    dsn: Dsn = None,
+    output: Output = None,
+) -> None:
+    """Send once more what was given up."""
+    with session(dsn) as db:
+        delivery_id = db.queries.resend_delivery(delivery)
+    if wants_json(output):
+        print_json({"delivery_id": delivery_id})
+    else:
+        typer.echo(f"on its way: {delivery_id}")
 
 
 @app.command("test")

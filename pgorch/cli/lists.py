@@ -1,9 +1,11 @@
-"""`pgorch workers list`, `pgorch tools list` and `pgorch queues list`."""
+"""`pgorch workers list` and `drain`, `pgorch tools list` and `pgorch queues list`."""
+
+from typing import Annotated
 
 import typer
 
 from pgorch.cli.options import Dsn, Output, wants_json
-from pgorch.cli.output import print_rows
+from pgorch.cli.output import print_json, print_rows
 from pgorch.cli.session import session
 
 workers = typer.Typer(help="Worker processes.", no_args_is_help=True)
@@ -11,7 +13,6 @@ tools = typer.Typer(help="Tools that workers have registered.", no_args_is_help=
 queues = typer.Typer(help="What waits to be claimed.", no_args_is_help=True)
 
 
-@workers.callback()
 @tools.callback()
 @queues.callback()
 def _noun() -> None:
@@ -36,6 +37,21 @@ def list_workers(dsn: Dsn = None, output: Output = None) -> None:
         as_json=wants_json(output),
         empty="No workers. Start one with: pgorch worker --app your_module",
     )
+
+
+@workers.command("drain")
+def drain_worker(
+    worker: Annotated[str, typer.Argument(help="Its name or id; of several with one name all.")],
+    dsn: Dsn = None,
+    output: Output = None,
+) -> None:
+    """Let a worker end what it has begun, begin nothing more, and go. It hears of it within seconds."""
+    with session(dsn) as db:
+        asked = db.queries.drain_worker(worker)
+    if wants_json(output):
+        print_json({"worker_ids": asked})
+    else:
+        typer.echo(f"asked to drain: {', '.join(map(str, asked))}")
 
 
 @tools.command("list")

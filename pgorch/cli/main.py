@@ -9,6 +9,7 @@ import typer
 import pgorch
 from pgorch.cli import (
     approvals,
+    audit,
     db,
     demo,
     dev,
@@ -76,6 +77,7 @@ app.add_typer(limits.app, name="limits")
 app.add_typer(retention.app, name="retention")
 app.add_typer(keys.app, name="keys")
 app.add_typer(hooks.app, name="hooks")
+app.add_typer(audit.app, name="audit")
 app.command("doctor")(doctor.doctor)
 app.command("lost")(lost.lost)
 app.command("bench")(bench)

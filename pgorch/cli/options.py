@@ -1,6 +1,7 @@
 """The options that many commands share."""
 
 import sys
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
@@ -34,7 +35,10 @@ DirectDsn = Annotated[
 Output = Annotated[
     Format | None,
     typer.Option(
-        "-o", "--output", help="table or json; JSON when stdout is no terminal.", show_default=False
+        "-o",
+        "--output",
+        help="table or json (for short: --json); JSON when stdout is no terminal.",
+        show_default=False,
     ),
 ]
 Timeout = Annotated[float | None, typer.Option("--timeout", help="Seconds; then exit code 4.", min=0)]
@@ -50,6 +54,16 @@ App = Annotated[
 
 def wants_json(output: Format | None) -> bool:
     return output is Format.json or (output is None and not sys.stdout.isatty())
+
+
+def moment_of(given: str | None) -> datetime | None:
+    """A time that an option gives; without a zone it is one of this machine's."""
+    if given is None:
+        return None
+    try:
+        return datetime.fromisoformat(given).astimezone()
+    except ValueError:
+        raise UsageError(f"{given!r} is no time.", hint="Write it like 2026-03-01T12:00Z.") from None
 
 
 def required_dsn(given: str | None) -> str:

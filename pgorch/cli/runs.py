@@ -13,7 +13,7 @@ from pgorch.cli import bulk, looking, steering
 from pgorch.cli.following import RunTimeout, described, exit_code_of, follow, timed_out
 from pgorch.cli.looking import RunId as RunId
 from pgorch.cli.looking import pair_of
-from pgorch.cli.options import Dsn, Output, Timeout, wants_json
+from pgorch.cli.options import Dsn, Output, Timeout, moment_of, wants_json
 from pgorch.cli.output import print_fields, print_json, print_rows, print_table, to_json
 from pgorch.cli.pictures import Shape, Shown, drawn_run
 from pgorch.cli.session import session
@@ -49,6 +49,14 @@ def list_runs(
     label: Annotated[
         list[str] | None, typer.Option("--label", help="Only with this label: team=billing.")
     ] = None,
+    initiator: Annotated[str | None, typer.Option("--initiator", help="Only started by this one.")] = None,
+    created_after: Annotated[
+        str | None,
+        typer.Option("--created-after", help="Only started at this time or later: 2026-03-01T12:00Z."),
+    ] = None,
+    created_before: Annotated[
+        str | None, typer.Option("--created-before", help="Only started before this time.")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", help="At most so many.", min=1, max=10_000)] = 50,
     before: Annotated[UUID | None, typer.Option("--before", help="Only runs older than this one.")] = None,
     dsn: Dsn = None,
@@ -68,6 +76,9 @@ def list_runs(
             "   from pgorch.run_list r where r.bucket = b.bucket"
             "     and (%(status)s::text[] is null or r.status = any (%(status)s::pgorch.run_status[]))"
             "     and (%(graph)s::text is null or r.graph = %(graph)s::text)"
+            "     and (%(initiator)s::text is null or r.initiator = %(initiator)s::text)"
+            "     and (%(after)s::timestamptz is null or r.created_at >= %(after)s::timestamptz)"
+            "     and (%(until)s::timestamptz is null or r.created_at < %(until)s::timestamptz)"
             "     and (%(before)s::uuid is null or r.run_id < %(before)s::uuid) {}"
             "   order by r.run_id desc limit %(limit)s) l"
             " order by l.run_id desc limit %(limit)s"
@@ -77,6 +88,9 @@ def list_runs(
             {
                 "status": status and [s.value for s in status],
                 "graph": graph,
+                "initiator": initiator,
+                "after": moment_of(created_after),
+                "until": moment_of(created_before),
                 "before": before,
                 "limit": limit,
             },

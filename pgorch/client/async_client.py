@@ -9,6 +9,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 
 from pgorch.client.limits import AsyncLimits
+from pgorch.client.operating import AsyncOperating
 from pgorch.client.run import (
     AT_REST,
     ENDED,
@@ -31,7 +32,7 @@ from pgorch.database.translation import translated
 from pgorch.graph import Graph
 
 
-class AsyncClient(AsyncSteering, AsyncSchedules, AsyncLimits):
+class AsyncClient(AsyncSteering, AsyncSchedules, AsyncLimits, AsyncOperating):
     """`Client` for asyncio, with the same methods. Tasks of one event loop may share it.
 
     See `Client` for what is done with `dsn`, `connection` and `direct_dsn`.

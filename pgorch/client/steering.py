@@ -1,6 +1,6 @@
 """The part of both clients that steers runs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -85,13 +85,16 @@ class Steering(Part):
         output: Any = NOTHING,
         item: int | None = None,
         actor: str | None = None,
+        roles: Sequence[str] | None = None,
     ) -> str:
         """Goes on as if a step had succeeded with `output` ({} if nothing is said); returns the status.
 
-        It is the one at which a run failed, or one that is live. Raises NotFound, WrongState, InvalidValue.
+        It is the one at which a run failed, or one that is live. An approval is skipped by who could decide
+        it alone, and by administrators; `roles` are those of the actor. Raises NotFound, WrongState,
+        InvalidValue, NotAllowed.
         """
         with self._queries() as queries:
-            return queries.skip(id_of(run_id), node, output=output, item=item, actor=actor)
+            return queries.skip(id_of(run_id), node, output=output, item=item, actor=actor, roles=roles)
 
     def fork(
         self,
@@ -137,6 +140,7 @@ class Steering(Part):
         dry_run: bool = True,
         limit: int = 1000,
         actor: str | None = None,
+        roles: Sequence[str] | None = None,
     ) -> list[BulkRun]:
         """Does "cancel", "pause", "resume", "retry", "skip" or "move" with each run that a filter finds.
 
@@ -146,7 +150,9 @@ class Steering(Part):
         the `problem` of its run, and the others go on. Raises InvalidValue, NotFound.
         """
         with self._queries() as queries:
-            return queries.bulk(action, filter, arguments, dry_run=dry_run, limit=limit, actor=actor)
+            return queries.bulk(
+                action, filter, arguments, dry_run=dry_run, limit=limit, actor=actor, roles=roles
+            )
 
 
 class AsyncSteering(AsyncPart):
@@ -210,10 +216,11 @@ class AsyncSteering(AsyncPart):
         output: Any = NOTHING,
         item: int | None = None,
         actor: str | None = None,
+        roles: Sequence[str] | None = None,
     ) -> str:
         """Like `Client.skip`."""
         async with self._queries() as queries:
-            return await queries.skip(id_of(run_id), node, output=output, item=item, actor=actor)
+            return await queries.skip(id_of(run_id), node, output=output, item=item, actor=actor, roles=roles)
 
     async def fork(
         self,
@@ -250,7 +257,10 @@ class AsyncSteering(AsyncPart):
         dry_run: bool = True,
         limit: int = 1000,
         actor: str | None = None,
+        roles: Sequence[str] | None = None,
     ) -> list[BulkRun]:
         """Like `Client.bulk`."""
         async with self._queries() as queries:
-            return await queries.bulk(action, filter, arguments, dry_run=dry_run, limit=limit, actor=actor)
+            return await queries.bulk(
+                action, filter, arguments, dry_run=dry_run, limit=limit, actor=actor, roles=roles
+            )

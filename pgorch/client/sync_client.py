@@ -9,6 +9,7 @@ from uuid import UUID
 from psycopg import Connection
 
 from pgorch.client.limits import Limits
+from pgorch.client.operating import Operating
 from pgorch.client.run import (
     AT_REST,
     ENDED,
@@ -31,7 +32,7 @@ from pgorch.database.translation import translated
 from pgorch.graph import Graph
 
 
-class Client(Steering, Schedules, Limits):
+class Client(Steering, Schedules, Limits, Operating):
     """A sync client. Threads may share it; their calls take turns.
 
     With `dsn` (or what `resolve_dsn` finds) it has a connection of its own, opened when first needed and anew

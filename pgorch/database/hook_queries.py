@@ -65,6 +65,11 @@ class HookQueries(Asking):
         """The id of the delivery. Raises NotFound, WrongState."""
         return await self._one(_ID, statements.TEST_HOOK, {"hook": hook, "actor": actor})
 
+    async def resend_delivery(self, delivery_id: UUID, *, actor: str | None = None) -> UUID:
+        """Raises NotFound, WrongState."""
+        parameters = {"delivery_id": delivery_id, "actor": actor}
+        return await self._one(_ID, statements.RESEND_DELIVERY, parameters)
+
 
 class SyncHookQueries(SyncAsking):
     """On a sync connection: the methods of `HookQueries`, one by one."""
@@ -116,6 +121,10 @@ class SyncHookQueries(SyncAsking):
     def test_hook(self, hook: str, *, actor: str | None = None) -> UUID:
         """The id of the delivery. Raises NotFound, WrongState."""
         return self._one(_ID, statements.TEST_HOOK, {"hook": hook, "actor": actor})
+
+    def resend_delivery(self, delivery_id: UUID, *, actor: str | None = None) -> UUID:
+        """Raises NotFound, WrongState."""
+        return self._one(_ID, statements.RESEND_DELIVERY, {"delivery_id": delivery_id, "actor": actor})
 
 
 def _new_hook(

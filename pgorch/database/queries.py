@@ -20,6 +20,7 @@ from pgorch.database.asking import Parameters, Row, json_text
 from pgorch.database.hook_queries import HookQueries, SyncHookQueries
 from pgorch.database.limit_queries import LimitQueries, SyncLimitQueries
 from pgorch.database.looking import Looking, SyncLooking
+from pgorch.database.operating_queries import OperatingQueries, SyncOperatingQueries
 from pgorch.database.rows import ApiPrincipal, CreatedGraph, DeletedGraph, Event, WatchedRun
 from pgorch.database.schedule_queries import ScheduleQueries, SyncScheduleQueries
 from pgorch.database.steering_queries import SteeringQueries, SyncSteeringQueries
@@ -30,7 +31,7 @@ _IDS: BaseRowFactory[list[UUID]] = scalar_row
 _TEXT: BaseRowFactory[str] = scalar_row
 
 
-class Queries(Looking, SteeringQueries, ScheduleQueries, LimitQueries, HookQueries):
+class Queries(Looking, SteeringQueries, ScheduleQueries, LimitQueries, HookQueries, OperatingQueries):
     """The SQL functions on an async connection."""
 
     def __init__(self, connection: AsyncConnection[Any]) -> None:
@@ -173,7 +174,14 @@ class Queries(Looking, SteeringQueries, ScheduleQueries, LimitQueries, HookQueri
                 return await cursor.fetchall()
 
 
-class SyncQueries(SyncLooking, SyncSteeringQueries, SyncScheduleQueries, SyncLimitQueries, SyncHookQueries):
+class SyncQueries(
+    SyncLooking,
+    SyncSteeringQueries,
+    SyncScheduleQueries,
+    SyncLimitQueries,
+    SyncHookQueries,
+    SyncOperatingQueries,
+):
     """The SQL functions on a sync connection: the methods of `Queries`, one by one."""
 
     def __init__(self, connection: Connection[Any]) -> None:

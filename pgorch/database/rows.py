@@ -1,6 +1,6 @@
 """What the SQL functions return, typed."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -54,6 +54,22 @@ class Limit(NamedTuple):
     rate: int | None
     per: timedelta | None
     burst: int | None
+
+
+class AuditEntry(NamedTuple):
+    """What somebody did. `source` is the database user of the session; `before` and `after` are of what was
+    changed."""
+
+    id: int
+    at: datetime
+    actor: str
+    source: str
+    action: str
+    run_id: UUID | None
+    approval_id: UUID | None
+    before: Any
+    after: Any
+    comment: str | None
 
 
 class ApiPrincipal(NamedTuple):

@@ -48,6 +48,11 @@ _DEFINITION: LiteralString = (
     "select g.definition from pgorch.graphs g where g.id = pgorch.find_graph(p_graph => %s)"
 )
 _KNOWN_TOOLS: LiteralString = "select t.name from pgorch.tools t where t.name = any (%s)"
+# By the server's time: that of the test may be far ahead, and then all of them seem to be dead.
+_LIVING_WORKERS: LiteralString = (
+    "select distinct l.name from pgorch._worker_leases l "
+    "where l.status = 'alive' and l.expires_at > clock_timestamp() and l.name <> %s order by l.name"
+)
 # One test at a time in one database: two that name the same graphs and tools would wait for each other's end.
 _TAKE_TURN: LiteralString = "select pg_advisory_xact_lock(hashtext('pgorch.testing'))"
 
@@ -91,6 +96,10 @@ class Simulation:
 
     def take_turn(self) -> None:
         self._one(_TAKE_TURN)
+
+    def living_workers(self, but: str) -> list[str]:
+        """Names of the workers that serve this database, without those of a name."""
+        return self._all(scalar_row, _LIVING_WORKERS, but)
 
     def bucket_count(self) -> int:
         return int(self._one("select pgorch.bucket_count()"))

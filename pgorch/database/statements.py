@@ -157,3 +157,18 @@ DELETE_HOOK: Final[LiteralString] = (
 TEST_HOOK: Final[LiteralString] = (
     "select pgorch.test_hook(p_hook => %(hook)s::text, p_actor => %(actor)s::text)"
 )
+
+RESEND_DELIVERY: Final[LiteralString] = (
+    "select pgorch.resend_delivery(p_delivery_id => %(delivery_id)s::uuid, p_actor => %(actor)s::text)"
+)
+
+LIST_AUDIT: Final[LiteralString] = """
+select a.id, a.at, a.actor, a.source, a.action, a.run_id, a.approval_id, a.before, a.after, a.comment
+from pgorch.list_audit(
+    p_run_id => %(run_id)s::uuid, p_actor => %(actor)s::text, p_action => %(action)s::text,
+    p_before => %(before)s::bigint, p_limit => %(limit)s::integer) a
+"""
+
+DRAIN_WORKER: Final[LiteralString] = (
+    "select pgorch.drain_worker(p_worker => %(worker)s::text, p_actor => %(actor)s::text)"
+)

@@ -1,6 +1,6 @@
 """The SQL functions with which people steer runs: a part of `Queries`, with the same rules."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
@@ -71,10 +71,10 @@ class SteeringQueries(Asking):
         output: Any = NOTHING,
         item: int | None = None,
         actor: str | None = None,
+        roles: Sequence[str] | None = None,
     ) -> str:
-        """The status after it. Raises NotFound, WrongState, InvalidValue."""
-        text = _said(output, "The output")
-        parameters = {"run_id": run_id, "node": node, "output": text, "item": item, "actor": actor}
+        """The status after it. Raises NotFound, WrongState, InvalidValue, NotAllowed (an approval)."""
+        parameters = _skip(run_id, node, output, item, actor, roles)
         return await self._one(_TEXT, statements.SKIP, parameters)
 
     async def fork(
@@ -108,9 +108,10 @@ class SteeringQueries(Asking):
         dry_run: bool = True,
         limit: int = 1000,
         actor: str | None = None,
+        roles: Sequence[str] | None = None,
     ) -> list[BulkRun]:
         """Each run that the filter finds. Raises InvalidValue, NotFound (the graph)."""
-        parameters = _bulk(action, filter, arguments, dry_run, limit, actor)
+        parameters = _bulk(action, filter, arguments, dry_run, limit, actor, roles)
         return await self._all(class_row(BulkRun), statements.BULK, parameters)
 
 
@@ -167,10 +168,10 @@ class SyncSteeringQueries(SyncAsking):
         output: Any = NOTHING,
         item: int | None = None,
         actor: str | None = None,
+        roles: Sequence[str] | None = None,
     ) -> str:
-        """The status after it. Raises NotFound, WrongState, InvalidValue."""
-        text = _said(output, "The output")
-        parameters = {"run_id": run_id, "node": node, "output": text, "item": item, "actor": actor}
+        """The status after it. Raises NotFound, WrongState, InvalidValue, NotAllowed (an approval)."""
+        parameters = _skip(run_id, node, output, item, actor, roles)
         return self._one(_TEXT, statements.SKIP, parameters)
 
     def fork(
@@ -204,9 +205,10 @@ class SyncSteeringQueries(SyncAsking):
         dry_run: bool = True,
         limit: int = 1000,
         actor: str | None = None,
+        roles: Sequence[str] | None = None,
     ) -> list[BulkRun]:
         """Each run that the filter finds. Raises InvalidValue, NotFound (the graph)."""
-        parameters = _bulk(action, filter, arguments, dry_run, limit, actor)
+        parameters = _bulk(action, filter, arguments, dry_run, limit, actor, roles)
         return self._all(class_row(BulkRun), statements.BULK, parameters)
 
 
@@ -219,6 +221,24 @@ def _signal(
         "payload": _said(payload, "The payload"),
         "idempotency_key": idempotency_key,
         "actor": actor,
+    }
+
+
+def _skip(
+    run_id: UUID,
+    node: str | None,
+    output: Any,
+    item: int | None,
+    actor: str | None,
+    roles: Sequence[str] | None,
+) -> dict[str, Any]:
+    return {
+        "run_id": run_id,
+        "node": node,
+        "output": _said(output, "The output"),
+        "item": item,
+        "actor": actor,
+        "roles": None if roles is None else list(roles),
     }
 
 
@@ -247,6 +267,7 @@ def _bulk(
     dry_run: bool,
     limit: int,
     actor: str | None,
+    roles: Sequence[str] | None,
 ) -> dict[str, Any]:
     return {
         "action": action,
@@ -255,6 +276,7 @@ def _bulk(
         "dry_run": dry_run,
         "limit": limit,
         "actor": actor,
+        "roles": None if roles is None else list(roles),
     }
 
 

@@ -29,7 +29,7 @@ select pgorch.retry(
 SKIP: Final[LiteralString] = """
 select pgorch.skip(
     p_run_id => %(run_id)s::uuid, p_node => %(node)s::text, p_output => %(output)s::jsonb,
-    p_item => %(item)s::integer, p_actor => %(actor)s::text)
+    p_item => %(item)s::integer, p_actor => %(actor)s::text, p_roles => %(roles)s::text[])
 """
 
 FORK: Final[LiteralString] = """
@@ -50,5 +50,6 @@ BULK: Final[LiteralString] = """
 select b.run_id, b.status, b.problem
 from pgorch.bulk(
     p_action => %(action)s::text, p_filter => %(filter)s::jsonb, p_arguments => %(arguments)s::jsonb,
-    p_dry_run => %(dry_run)s::boolean, p_limit => %(limit)s::integer, p_actor => %(actor)s::text) b
+    p_dry_run => %(dry_run)s::boolean, p_limit => %(limit)s::integer, p_actor => %(actor)s::text,
+    p_roles => %(roles)s::text[]) b
 """

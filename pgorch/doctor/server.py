@@ -70,7 +70,10 @@ def connections(ask: Ask) -> list[Finding]:
         return [Finding("connections", "ok", found)]
     holders = ask.rows(
         "select coalesce(nullif(a.application_name, ''), 'no name') as name, count(*) as n"
-        " from pg_stat_activity a where a.backend_type = 'client backend' group by 1 order by 2 desc limit 3"
+        " from pg_stat_activity a where a.backend_type = 'client backend'"
+        " and (%(what)s <> 'database' or a.datname = current_database())"
+        " and (%(what)s <> 'role' or a.usename = current_user) group by 1 order by 2 desc limit 3",
+        {"what": row["what"]},
     )
     most = ", ".join(f"{holder['name']} {holder['n']}" for holder in holders)
     level = "problem" if share >= ask.limits.connections_problem else "warning"

@@ -123,8 +123,9 @@ def database(dsn: str | None = None, *, tools: Registry | Iterable[Any] | None =
     """A database for one test; whatever happens there is rolled back at the end.
 
     With a `dsn`, or the one that is set (PGORCH_DSN, DATABASE_URL, PGHOST), that database, which must have
-    the schema of this pgorch; tests that are under way in it at once take turns. Else an embedded PostgreSQL,
-    started for this. `tools`: the real tools of your app, where a test does not replace them with fakes.
+    the schema of this pgorch and no living workers; tests that are under way in it at once take turns. Else
+    an embedded PostgreSQL, started for this. `tools`: the real tools of your app, where a test does not
+    replace them with fakes.
 
     Raises ConfigError, DatabaseUnavailable, SchemaMismatch.
     """

@@ -10,12 +10,13 @@ from pgorch.database import worker_queries
 from pgorch.database.simulation import Simulation
 from pgorch.database.translation import translated
 from pgorch.database.worker_queries import Advanced, Result
-from pgorch.errors import PgorchError
+from pgorch.errors import ConfigError, PgorchError
 from pgorch.testing.tools import Tools
 from pgorch.worker import outcomes
 from pgorch.worker.outcomes import RELEASE, Outcome
 
 LEASE_SECONDS = 3600.0
+_NAME = "pgorch.testing"
 _MOST_STEPS = 20_000
 _AT_ONCE = 1000
 
@@ -47,8 +48,20 @@ class Player:
         self.serves: list[str] = []
         self.worker_id = uuid4()
 
+    def check_alone(self) -> None:
+        """Raises ConfigError if others work here: the test would hold the steps that they are to claim and,
+        with its clock ahead, take them for dead."""
+        others = self.simulation.living_workers(_NAME)
+        if others:
+            raise ConfigError(
+                f"This database has living workers ({', '.join(others[:5])}), and tests would stop them.",
+                hint="Give tests a database of their own: pgorch.testing.database(dsn=...), or unset "
+                "PGORCH_DSN, DATABASE_URL and PGHOST for an embedded one.",
+            )
+
     def enlist(self, serves: Iterable[str], queues: Iterable[str]) -> None:
         """From now on these tools are served as well, in these queues too."""
+        self.check_alone()
         self.serves = sorted({*self.serves, *serves})
         self.queues = sorted({*self.queues, *queues})
         self._enlist()
@@ -140,7 +153,7 @@ class Player:
                 self.connection,
                 bucket,
                 self.worker_id,
-                name="pgorch.testing",
+                name=_NAME,
                 queues=self.queues,
                 tools=self.serves,
                 slots=_AT_ONCE,

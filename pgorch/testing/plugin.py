@@ -19,10 +19,20 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from pgorch.config import resolve_dsn
 from pgorch.testing.own_server import embedded
 from pgorch.testing.place import Database, database
+
+
+def pytest_report_header() -> str:
+    found = resolve_dsn()
+    if found is None:
+        return "pgorch: tests run in an embedded PostgreSQL, unless pgorch_dsn says otherwise"
+    known = conninfo_to_dict(found)
+    place = ", ".join(f"{key} {known[key]}" for key in ("host", "port", "dbname") if known.get(key))
+    return f"pgorch: tests run in the database of the environment ({place or 'libpq variables'})"
 
 
 @pytest.fixture(scope="session")

@@ -135,6 +135,7 @@ class Run:
         """Lets time pass: "48 hours", seconds, or a timedelta.
 
         What is due in between comes at its time and in its order, with all that follows from it.
+        Raises ConfigError if a worker has come to life in this database.
         """
         left = seconds_of(by, "The time to pass")
         while (due := self._simulation.next_due(self._tree())) is not None and due <= left:
@@ -185,6 +186,7 @@ class Run:
         return True
 
     def _move(self, seconds: float) -> None:
+        self._player.check_alone()
         self._simulation.move_clock(seconds)
         self._player.beat(LEASE_SECONDS)
 

@@ -16,7 +16,7 @@ from psycopg import Connection
 from pgorch.database.connection import cut
 from pgorch.database.pooling import is_lent
 from pgorch.database.translation import is_transient, translate
-from pgorch.database.worker_queries import beat, enlist_worker, hold_marker, leave
+from pgorch.database.worker_queries import beat, enlist_worker, hold_marker, is_to_drain, leave
 from pgorch.errors import PgorchError
 from pgorch.worker.connections import open_sync, pause_seconds
 from pgorch.worker.identity import Timing, new_marker, new_worker_id
@@ -45,6 +45,7 @@ class Listeners:
     work_waiting: Callable[[int], None]
     timer_due: Callable[[int, float], None]
     failed: Callable[[BaseException], None]
+    drain: Callable[[], None]
 
 
 class Lease:
@@ -113,7 +114,7 @@ class Lease:
                 self._enlist(self.worker_id or new_worker_id())
                 failures = 0
                 while not self._stopping.wait(self._timing.beat):
-                    self._beat()
+                    self._beat_patiently()
             except (psycopg.Error, PgorchError, OSError) as problem:
                 failures += 1
                 if self._is_hopeless(problem):
@@ -172,6 +173,15 @@ class Lease:
                 slots=listing.slots, lease_seconds=self._timing.lease, marker=marker,
             )  # fmt: skip
 
+    def _beat_patiently(self) -> None:
+        try:
+            self._beat()
+        except psycopg.errors.LockNotAvailable as problem:
+            # A long call of advance() holds the lease's row. With another session the marker would be free
+            # for a moment, and we would be declared dead. The lease itself has some seconds left.
+            log.info("the heartbeat is tried again: %s", str(problem).strip())
+            self._asked = None
+
     def _beat(self) -> None:
         worker_id = self.worker_id
         if worker_id is None:
@@ -191,6 +201,9 @@ class Lease:
             # One that is due later is told of again by the next heartbeat.
             if answer.due_seconds is not None and answer.due_seconds < 2 * self._timing.beat:
                 self._tell.timer_due(bucket, answer.due_seconds)
+        # It is asked of the whole worker, so one bucket knows.
+        if is_to_drain(self._ask(), 0, worker_id):
+            self._tell.drain()
         self._asked = None
         with self._lock:
             if self.worker_id == worker_id:

@@ -98,7 +98,7 @@ class Worker:
         delivering = Delivering(self._dsn, buckets, self._timing)
 
         def look(bucket: int | None) -> None:
-            working.look(bucket)
+            working.hear(bucket)
             if bucket is None:
                 delivering.look()
 
@@ -169,7 +169,13 @@ class Worker:
             work_waiting=lambda bucket: self._soon(working.look, bucket),
             timer_due=lambda bucket, seconds: self._soon(working.tick_in, bucket, seconds),
             failed=lambda problem: self._soon(working.fail, problem),
+            drain=self._drain_as_asked,
         )
+
+    def _drain_as_asked(self) -> None:
+        if not self._to_drain:
+            log.info("worker %s was asked to drain", self.name)
+            self.drain()
 
     def _soon(self, call: Callable[..., Any], *arguments: Any) -> None:
         # Without a loop there is nothing to tell yet; with a closed one, nobody any more.

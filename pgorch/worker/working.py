@@ -38,7 +38,8 @@ _UNDER_WAY_SECONDS = 0.5
 # of its time, so a worker whose steps come back quickly does that only so often.
 _LOOK_SECONDS = 0.005
 # A start that read "nobody sleeps" just before we fell asleep may commit only after our last look, and nobody
-# is notified: 1 of 10 starts came 0.6 s late. So a worker that fell asleep looks again after these times.
+# is notified: 1 of 10 starts came 0.6 s late. So a worker that fell asleep, or was told of something, looks
+# again after these times.
 _LIGHT_SLEEP_SECONDS = (0.01, 0.05, 0.2)
 
 
@@ -94,6 +95,12 @@ class Working:
         """There may be something to claim, in a bucket or anywhere."""
         self._to_look |= set(range(self._buckets)) if bucket is None else {bucket} & set(range(self._buckets))
         self._bell.ring()
+
+    def hear(self, bucket: int | None = None) -> None:
+        """A notification. Of transactions at once only some send one, and others may be about to commit."""
+        # Not so soon that a worker which is told all the time, of what others do, looks more often for it.
+        self._light_sleep = self._light_sleep or list(_LIGHT_SLEEP_SECONDS[1:])
+        self.look(bucket)
 
     def tick_in(self, bucket: int, seconds: float) -> None:
         """A timer of the bucket is due in so many seconds."""

@@ -56,28 +56,54 @@ $$;
 comment on function pgorch._raise(text, text, text, text) is
     'OR001 lease lost, OR002 wrong state, OR003 not found, OR004 invalid graph, OR005 idempotency conflict, OR006 invalid value, OR007 not allowed.';
 
+create or replace function pgorch._user() returns name
+    language plpgsql stable
+    as $$
+declare
+    v_stack text;
+    v_function text[];
+begin
+    -- A statement of an SQL step is run by a worker, on behalf of its graph's owner. What it could set, it could set back;
+    -- the functions from which it is called it cannot get rid of. It may write their names elsewhere: the last are the true ones.
+    get diagnostics v_stack = pg_context;
+    if strpos(v_stack, '_run_statement(text,jsonb)') = 0 then
+        return session_user;
+    end if;
+    v_function := parse_ident(substring(v_stack from
+        '^.*\m_run_statement\(text,jsonb\)[^\n]*\n[^\n]*?((?:pgorch_sql\.)?(?:"(?:[^"]|"")+"|[^ ".]+))\(text,jsonb\)'));
+    if v_function is null then
+        perform pgorch._raise('OR007', 'it cannot be told for whom this SQL step works', 'Call _run_statement() from the function of a graph''s owner only.');
+    end if;
+    return v_function[cardinality(v_function)];
+end
+$$;
+comment on function pgorch._user() is 'On whose behalf the session works now: its user, and in an SQL step the owner of the graph.';
+
 create or replace function pgorch._may_speak_for_others() returns boolean
     language plpgsql stable
     as $$
 begin
-    -- That is the right of the schema's owner (the API connects as such) and of pgorch_api.
-    return pg_has_role(session_user, (select n.nspowner from pg_namespace n where n.nspname = 'pgorch'), 'member')
-        or exists (select from pg_roles r where r.rolname = 'pgorch_api' and pg_has_role(session_user, r.oid, 'member'));
+    -- That is the right of the schema's owner (the API connects as such) and of pgorch_api. SQL steps are of no use for it.
+    return pgorch._user() = session_user
+        and (pg_has_role(session_user, (select n.nspowner from pg_namespace n where n.nspname = 'pgorch'), 'member')
+             or exists (select from pg_roles r where r.rolname = 'pgorch_api' and pg_has_role(session_user, r.oid, 'member')));
 end
 $$;
 
 create or replace function pgorch._actor(p_actor text) returns text
     language plpgsql stable
     as $$
+declare
+    v_user constant name := pgorch._user();
 begin
-    if p_actor is null or p_actor = session_user then
-        return session_user;
+    if p_actor is null or p_actor = v_user then
+        return v_user;
     end if;
     if pgorch._may_speak_for_others() then
         return p_actor;
     end if;
-    perform pgorch._raise('OR007', format('%s may not act as %s', session_user, p_actor),
-        'Leave the actor out: it is then the user of your session.');
+    perform pgorch._raise('OR007', format('%s may not act as %s', v_user, p_actor),
+        'Leave the actor out: it is then the user of your session, or in an SQL step the owner of its graph.');
 end
 $$;
 

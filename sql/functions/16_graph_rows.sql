@@ -26,7 +26,7 @@ begin
     select c.oid, c.relkind, c.relpersistence, n.oid as schema_oid, n.nspname, format('%I.%I', n.nspname, c.relname) as name into v_class
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where n.nspname = v_parts[1] and c.relname = v_parts[2];
-    if v_class.oid is null or not has_schema_privilege(session_user, v_class.schema_oid, 'usage') then
+    if v_class.oid is null or not has_schema_privilege(pgorch._user(), v_class.schema_oid, 'usage') then
         problem := format('there is no table %s', pgorch._quoted(p_table));
     elsif v_class.relkind not in ('r', 'p') or v_class.relpersistence = 't' then
         problem := format('%s is no ordinary table, and changes of its rows cannot be seen', pgorch._quoted(p_table));
@@ -34,12 +34,12 @@ begin
     elsif v_class.nspname in ('pgorch', 'information_schema') or v_class.nspname like 'pg\_%' then
         problem := format('%s is a table of pgorch or of the system, and these cannot be waited for', pgorch._quoted(p_table));
         hint := 'To wait for another run, use a node of type graph, or a signal.';
-    elsif not has_table_privilege(session_user, v_class.oid, 'select') or not has_table_privilege(v_class.oid, 'select')
-          or not has_table_privilege(session_user, v_class.oid, 'trigger') or not has_table_privilege(v_class.oid, 'trigger') then
-        problem := format('%s may not wait for rows of %s', session_user, v_class.name);
-        hint := format('Its owner can allow it: grant select, trigger on %s to %I.', v_class.name, session_user);
+    elsif not has_table_privilege(pgorch._user(), v_class.oid, 'select') or not has_table_privilege(v_class.oid, 'select')
+          or not has_table_privilege(pgorch._user(), v_class.oid, 'trigger') or not has_table_privilege(v_class.oid, 'trigger') then
+        problem := format('%s may not wait for rows of %s', pgorch._user(), v_class.name);
+        hint := format('Its owner can allow it: grant select, trigger on %s to %I.', v_class.name, pgorch._user());
     elsif row_security_active(v_class.oid) then
-        problem := format('row security hides rows of %s from %s', v_class.name, session_user);
+        problem := format('row security hides rows of %s from %s', v_class.name, pgorch._user());
         hint := 'Let a role create the graph that sees all rows, or wait for a signal.';
     end if;
     if problem is null then
@@ -78,6 +78,17 @@ begin
                 return next pgorch._graph_error(p_path || '/key_column', 'unknown_column', format('%s has no column %s', v_table.name, pgorch._quoted(v_column)),
                     'Name the column that tells its rows apart.', v_column,
                     (select to_jsonb(array_agg(a.attname)) from pg_attribute a where a.attrelid = v_table.oid and a.attnum > 0 and not a.attisdropped));
+            elsif exists (
+                    select from pg_attribute a
+                    where a.attrelid = v_table.oid and a.attname = coalesce(v_column, v_table.key_column) and not pgorch._is_key_type(a.atttypid)) then
+                return next pgorch._graph_error(p_path || case when v_column is null then '' else '/key_column' end, 'bad_value',
+                    format('%s.%s is of the type %s, which is no built-in one', v_table.name, pgorch._quoted(coalesce(v_column, v_table.key_column)),
+                        (select format_type(a.atttypid, a.atttypmod) from pg_attribute a
+                         where a.attrelid = v_table.oid and a.attname = coalesce(v_column, v_table.key_column))),
+                    'Name a column of a built-in type, such as text, bigint or uuid: to compare with another runs its maker''s code.');
+            elsif not pgorch._json_is_plain(v_table.oid) then
+                return next pgorch._graph_error(p_path || '/table', 'bad_value',
+                    format('%s has a column whose type somebody has cast to json: to read it runs his code', v_table.name), 'Drop that cast, or wait for a signal.');
             end if;
         end if;
     end if;
@@ -131,6 +142,6 @@ create or replace function pgorch._waitable_tables() returns text[]
     select array_agg(format('%I.%I', n.nspname, c.relname))
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where c.relkind in ('r', 'p') and c.relpersistence <> 't' and n.nspname not in ('pgorch', 'information_schema') and n.nspname not like 'pg\_%'
-      and has_schema_privilege(session_user, n.oid, 'usage') and has_table_privilege(session_user, c.oid, 'select')
+      and has_schema_privilege(pgorch._user(), n.oid, 'usage') and has_table_privilege(pgorch._user(), c.oid, 'select')
     $$;
 comment on function pgorch._waitable_tables() is 'Tables that the user of the session may see, for hints.';

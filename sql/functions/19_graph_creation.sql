@@ -79,7 +79,7 @@ begin
     select pgorch.uuid7(), p_name, coalesce(max(g.version), 0) + 1, p_digest, p_definition, p_definition ->> 'start_node',
            pgorch._normal_retry(p_definition -> 'retry'), (p_definition ->> 'timeout')::interval,
            nullif(p_definition -> 'input_schema', 'null'), v_reducers, nullif(p_definition -> 'output', 'null'),
-           v_shape.has_forks, pgorch._node_refs(p_definition), pgorch.clock_now(), p_actor, session_user
+           v_shape.has_forks, pgorch._node_refs(p_definition), pgorch.clock_now(), p_actor, pgorch._user()
     from pgorch.graphs g where g.name = p_name
     returning * into v_graph;
     perform pgorch._store_nodes(v_graph, v_shape, v_ways_on.ends, v_ways_on.plain, p_children);

@@ -35,7 +35,7 @@ begin
 end
 $$;
 comment on function pgorch.delete_graph(text, text) is
-    'Deletes a version of a graph (an id, a name for its latest, or name@version) that no run and no other graph uses, and the triggers of its waits on rows where no other graph needs them. watched: tables whose trigger could not be dropped; their owner can.';
+    'Deletes a version of a graph (an id, a name for its latest, or name@version) that no run, no schedule and no other graph uses, and the triggers of its waits on rows where no other graph needs them. watched: tables whose trigger could not be dropped; their owner can.';
 
 create or replace function pgorch._check_unused(p_graph_id uuid) returns void
     language plpgsql
@@ -43,6 +43,7 @@ create or replace function pgorch._check_unused(p_graph_id uuid) returns void
 declare
     v_graph pgorch.graphs;
     v_parent record;
+    v_schedule text;
 begin
     select g.* into v_graph from pgorch.graphs g where g.id = p_graph_id;
     select p.name, p.version into v_parent
@@ -51,6 +52,14 @@ begin
     if found then
         perform pgorch._raise('OR002', format('%s@%s is run by the graph %s@%s', v_graph.name, v_graph.version, v_parent.name, v_parent.version),
             'Delete that one first.');
+    end if;
+    select s.name into v_schedule from pgorch.schedules s
+    where s.graph in (v_graph.id::text, format('%s@%s', v_graph.name, v_graph.version))
+       or s.graph = v_graph.name and not exists (select from pgorch.graphs g where g.name = v_graph.name and g.version > v_graph.version)
+    order by s.name limit 1;
+    if v_schedule is not null then
+        perform pgorch._raise('OR002', format('%s@%s is started by the schedule %s', v_graph.name, v_graph.version, v_schedule),
+            'Let it start another version, or delete it first.');
     end if;
     -- A run can be in any bucket, and there are 256 at most.
     for v_bucket in 0 .. 255 loop
@@ -61,7 +70,7 @@ begin
     end loop;
 end
 $$;
-comment on function pgorch._check_unused(uuid) is 'Raises OR002 if a run or another graph needs a version. Reads all runs if none does: for those who delete.';
+comment on function pgorch._check_unused(uuid) is 'Raises OR002 if a run, a schedule or another graph needs a version. Reads all runs if none does: for those who delete.';
 
 create or replace function pgorch._has_runs(p_bucket integer, p_graph_id uuid) returns boolean
     language plpgsql stable

@@ -48,11 +48,55 @@ comment on function pgorch._watch_row is 'Looks at a row: output, if it is as it
 create or replace function pgorch._key_type(p_table text, p_key_column text) returns text
     language plpgsql stable
     as $$
+declare
+    v_type record;
 begin
     -- -1: a type without length. A key is not cut to length, or a longer one would find the row as well.
-    return (select format_type(a.atttypid, -1) from pg_attribute a where a.attrelid = p_table::regclass and a.attname = p_key_column);
+    select format_type(a.atttypid, -1) as name, pgorch._is_key_type(a.atttypid) as is_key_type into v_type
+    from pg_attribute a where a.attrelid = p_table::regclass and a.attname = p_key_column;
+    if not v_type.is_key_type then
+        perform pgorch._raise('OR006', format('the key %s is of the type %s, whose maker''s code would be run', p_key_column, v_type.name),
+            'Use a key of a built-in type.');
+    end if;
+    return v_type.name;
 end
 $$;
+
+create or replace function pgorch._is_key_type(p_type oid) returns boolean
+    language plpgsql stable
+    as $$
+begin
+    return exists (select from pg_type t where t.oid = p_type and t.typtype = 'b' and t.typnamespace = 'pg_catalog'::regnamespace);
+end
+$$;
+comment on function pgorch._is_key_type(oid) is
+    'May a value be cast to this type? It is done by whoever enters the wait, and a domain, say, would run its maker''s code with his rights.';
+
+create or replace function pgorch._json_is_plain(p_table oid) returns boolean
+    language plpgsql stable
+    as $$
+begin
+    return not exists (
+        with recursive parts(type) as (
+            select a.atttypid from pg_attribute a where a.attrelid = p_table and a.attnum > 0 and not a.attisdropped
+            union
+            select x.type
+            from parts p
+            join pg_type t on t.oid = p.type
+            cross join lateral (
+                select t.typbasetype union all select t.typelem union all
+                select a.atttypid from pg_attribute a
+                where t.typrelid <> 0 and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) x(type)
+            where x.type <> 0)
+        select from parts p
+        join pg_cast c on c.castsource = p.type and c.casttarget = 'json'::regtype
+        join pg_proc f on f.oid = c.castfunc
+        join pg_language l on l.oid = f.prolang
+        where l.lanname not in ('internal', 'c'));
+end
+$$;
+comment on function pgorch._json_is_plain(oid) is
+    'Does PostgreSQL alone make JSON of a table''s rows? For a type with a cast to json that somebody made, his function would, with the rights of whoever reads the row.';
 
 create or replace function pgorch._row_key(p_table text, p_key_column text, p_key text, out key text, out problem jsonb)
     language plpgsql
@@ -75,6 +119,12 @@ begin
         problem := jsonb_build_object('type', 'NotAllowed', 'retryable', false,
             'message', format('the graph''s owner %s may not read %s', p_owner, p_table), 'hint', format('grant select on %s to %I', p_table, p_owner));
         return;
+    end if;
+    -- It may have been an ordinary table when the graph was created.
+    if not exists (select from pg_class c where c.oid = p_table::regclass and c.relkind in ('r', 'p'))
+       or row_security_active(p_table::regclass) or not pgorch._json_is_plain(p_table::regclass) then
+        perform pgorch._raise('OR006', 'to read it would run code of others: it is no plain table, has row security, or a type that somebody has cast to json',
+            'Wait for a table whose columns are of built-in types.');
     end if;
     -- The key has the column's type, so that an index on the column serves.
     execute format('select to_jsonb(t) from %s t where t.%I = $1::%s and pgorch._row_fits(to_jsonb(t), $2) limit 1',
@@ -99,8 +149,13 @@ create or replace function pgorch._row_changed() returns trigger
     set search_path = pg_catalog, pgorch, pg_temp set jit = off set enable_seqscan = off
     as $$
 declare
-    v_key constant text := to_jsonb(new) ->> tg_argv[0];
+    v_key text;
 begin
+    -- No code of whoever made a type is run with the rights of pgorch. Numbers below this are PostgreSQL's own.
+    if exists (select from pg_cast c where c.oid >= 16384 and c.casttarget = 'json'::regtype) and not pgorch._json_is_plain(tg_relid) then
+        return null;
+    end if;
+    v_key := to_jsonb(new) ->> tg_argv[0];
     -- One look into all buckets: this is all that most updates have to pay for.
     if exists (select from pgorch._row_waits w where w.table_name = tg_argv[1] and w.row_key = v_key)
        or current_setting('transaction_isolation') not in ('read committed', 'read uncommitted') then
@@ -118,8 +173,12 @@ create or replace function pgorch._row_left() returns trigger
     set search_path = pg_catalog, pgorch, pg_temp set jit = off set enable_seqscan = off
     as $$
 declare
-    v_key constant text := to_jsonb(old) ->> tg_argv[0];
+    v_key text;
 begin
+    if exists (select from pg_cast c where c.oid >= 16384 and c.casttarget = 'json'::regtype) and not pgorch._json_is_plain(tg_relid) then
+        return null;
+    end if;
+    v_key := to_jsonb(old) ->> tg_argv[0];
     if tg_op = 'UPDATE' and to_jsonb(new) ->> tg_argv[0] = v_key then
         return null;
     end if;

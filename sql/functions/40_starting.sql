@@ -84,7 +84,8 @@ begin
     end if;
     v_bucket := coalesce(v_bucket, pgorch._key_bucket(p_idempotency_key));
     -- Over the graph as it was named: the same request after a new version of the graph is still the same request.
-    v_digest := encode(sha256(convert_to(p_graph || E'\n' || p_input::text, 'UTF8')), 'hex');
+    v_digest := encode(sha256(convert_to(concat_ws(E'\n', p_graph, p_input, nullif(jsonb_strip_nulls(jsonb_build_object(
+        'labels', nullif(p_labels, '{}'), 'priority', nullif(p_priority, 0), 'queue', p_queue)), '{}')), 'UTF8')), 'hex');
     v_ids := array[pgorch.new_run_id(v_bucket)];
     insert into pgorch._idempotency_keys (bucket, key, run_id, digest, created_at)
     values (v_bucket, p_idempotency_key, v_ids[1], v_digest, pgorch.clock_now())
@@ -96,7 +97,7 @@ begin
     from pgorch._idempotency_keys k where k.bucket = v_bucket and k.key = p_idempotency_key;
     if v_earlier.digest <> v_digest then
         perform pgorch._raise('OR005',
-            format('the idempotency key %s belongs to run %s, which was started with another graph or input', p_idempotency_key, v_earlier.run_id),
+            format('the idempotency key %s belongs to run %s, which was started with another graph, input, labels, priority or queue', p_idempotency_key, v_earlier.run_id),
             'Use a new key for a new request.');
     end if;
     return v_earlier.run_id;

@@ -7,7 +7,7 @@ begin
     -- Walked by hand: pg_has_role() calls a superuser a member of every role.
     return (
         with recursive mine(oid) as (
-            select r.oid from pg_roles r where r.rolname = session_user
+            select r.oid from pg_roles r where r.rolname = pgorch._user()
             union
             select m.roleid from pg_auth_members m join mine on m.member = mine.oid)
         select array_agg(r.rolname::text order by r.rolname) from mine join pg_roles r on r.oid = mine.oid);
@@ -20,11 +20,11 @@ create or replace function pgorch._roles(p_actor text, p_roles text[]) returns t
     as $$
 begin
     if p_roles is null then
-        return case when p_actor = session_user then pgorch._session_roles() else '{}' end;
+        return case when p_actor = pgorch._user() then pgorch._session_roles() else '{}' end;
     elsif pgorch._may_speak_for_others() then
         return p_roles;
     end if;
-    perform pgorch._raise('OR007', format('%s may not say which roles %s has', session_user, p_actor),
+    perform pgorch._raise('OR007', format('%s may not say which roles %s has', pgorch._user(), p_actor),
         'Leave the roles out: they are then the database roles of which the user of your session is a member.');
 end
 $$;
@@ -38,6 +38,21 @@ create or replace function pgorch._is_asked(p_assignees text[], p_actor text, p_
         or p_assignees && array(select 'role:' || r.name from unnest(p_roles) r(name))
     $$;
 comment on function pgorch._is_asked(text[], text, text[]) is 'Is somebody among the assignees? Without assignees everybody is.';
+
+create or replace function pgorch._has_started(p_bucket integer, p_run_id uuid, p_actor text) returns boolean
+    language plpgsql stable
+    as $$
+begin
+    return exists (
+        with recursive line(initiator, above) as (
+            select r.initiator, array[r.forked_from, r.parent_run_id] from pgorch.runs r where r.bucket = p_bucket and r.id = p_run_id
+            union
+            select r.initiator, array[r.forked_from, r.parent_run_id]
+            from line l join pgorch.runs r on r.bucket = p_bucket and r.id = any (l.above))
+        select from line l where l.initiator = p_actor);
+end
+$$;
+comment on function pgorch._has_started is 'Did somebody start a run, or one from which it was forked, or of which it or that is a child?';
 
 create or replace function pgorch._check_in_time(p_approval pgorch.approvals, p_now timestamptz) returns void
     language plpgsql
@@ -55,8 +70,8 @@ create or replace function pgorch._check_asked(
     language plpgsql
     as $$
 begin
-    if p_node.exclude_initiator and p_actor = p_run.initiator then
-        perform pgorch._raise('OR007', format('%s started run %s and so may not decide %s of it', p_actor, p_run.id, p_approval.node),
+    if p_node.exclude_initiator and pgorch._has_started(p_run.bucket, p_run.id, p_actor) then
+        perform pgorch._raise('OR007', format('%s started run %s, or one that it comes from, and so may not decide %s of it', p_actor, p_run.id, p_approval.node),
             'Somebody else has to decide: the graph says exclude_initiator.');
     elsif not pgorch._is_asked(p_approval.assignees, p_actor, p_roles) then
         perform pgorch._raise('OR007', format('%s is not asked to decide %s: approval %s is assigned to %s',

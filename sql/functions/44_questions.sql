@@ -21,10 +21,15 @@ begin
     v_now := pgorch.clock_now();
     select n.* into strict v_node from pgorch.nodes n where n.graph_id = v_approval.graph_id and n.id = v_approval.node;
     perform pgorch._check_in_time(v_approval, v_now);
+    if not exists (select from unnest(v_assignees) a(name) where a.name like 'role:%')
+       and (select count(*) from (select substr(a.name, 6) from unnest(v_assignees) a(name) union
+                                  select v.voter from pgorch.votes v where v.bucket = v_bucket and v.approval_id = p_approval_id) p) < v_node.quorum then
+        perform pgorch._raise('OR006', format('%s people must approve %s, and fewer are asked', v_node.quorum, v_approval.node), 'Ask more, or a role.');
+    end if;
     -- Who may not decide because he started the run may not choose who does, either.
-    if (v_node.exclude_initiator and v_actor = v_run.initiator)
+    if (v_node.exclude_initiator and pgorch._has_started(v_bucket, v_run.id, v_actor))
        or not (pgorch._is_asked(v_approval.assignees, v_actor, v_roles) or v_roles && '{operator,admin}'
-               or v_actor = session_user and pgorch._may_speak_for_others()) then
+               or v_actor = pgorch._user() and pgorch._may_speak_for_others()) then
         perform pgorch._raise('OR007', format('%s may not reassign approval %s', v_actor, p_approval_id),
             'Its assignees may, and who has the role operator or admin; but where the graph says exclude_initiator, not who started the run.');
     end if;

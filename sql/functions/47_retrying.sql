@@ -9,30 +9,37 @@ create or replace function pgorch.retry(
     as $$
 begin
     perform pgorch._checked_json(p_input, 'the input', 1048576);
-    return pgorch._take_up(p_run_id, 'retry', p_node, p_input, p_item, pgorch._actor(p_actor));
+    return pgorch._take_up(p_run_id, 'retry', p_node, p_input, p_item, pgorch._actor(p_actor), null);
 end
 $$;
 comment on function pgorch.retry is
     'Tries the failed step of a run again, or one that waits for its next attempt or has killed its workers, with other arguments if p_input is given. p_item: one item of a map. A failed run goes on from where it failed, together with the parent runs that failed with it. Returns the status.';
 
 create or replace function pgorch.skip(
-    p_run_id uuid, p_node text default null, p_output jsonb default '{}', p_item integer default null, p_actor text default null) returns text
+    p_run_id uuid, p_node text default null, p_output jsonb default '{}', p_item integer default null, p_actor text default null,
+    p_roles text[] default null) returns text
     language plpgsql
     set jit = off set enable_seqscan = off
     as $$
+declare
+    v_actor constant text := pgorch._actor(p_actor);
+    v_roles text[] := pgorch._roles(v_actor, p_roles);
 begin
     if p_output is null then
         perform pgorch._raise('OR006', 'a skipped step needs an output', 'Leave p_output out for {}, or give null as JSON: ''null''.');
     end if;
     perform pgorch._checked_json(p_output, 'the output', 1048576);
-    return pgorch._take_up(p_run_id, 'skip', p_node, p_output, p_item, pgorch._actor(p_actor));
+    if p_roles is null and v_actor = pgorch._user() and pgorch._may_speak_for_others() then
+        v_roles := v_roles || 'admin'::text;
+    end if;
+    return pgorch._take_up(p_run_id, 'skip', p_node, p_output, p_item, v_actor, v_roles);
 end
 $$;
 comment on function pgorch.skip is
-    'Goes on as if a step had succeeded with p_output: the one at which a run failed, or one that is live. p_item: one item of a map. Returns the status.';
+    'Goes on as if a step had succeeded with p_output: the one at which a run failed, or one that is live. p_item: one item of a map. An approval is skipped by who could decide it alone, by administrators, and by the owner of the schema. Returns the status.';
 
 create or replace function pgorch._take_up(
-    p_run_id uuid, p_action text, p_node text, p_value jsonb, p_item integer, p_actor text) returns text
+    p_run_id uuid, p_action text, p_node text, p_value jsonb, p_item integer, p_actor text, p_roles text[]) returns text
     language plpgsql
     as $$
 declare
@@ -54,6 +61,9 @@ begin
     end loop;
     v_now := pgorch.clock_now();
     v_before := v_run.status;
+    if p_action = 'skip' and p_item is null then
+        perform pgorch._check_may_skip(v_bucket, v_run, p_node, p_actor, p_roles);
+    end if;
     if v_run.finished_at is null then
         perform pgorch._help_step(v_bucket, v_run, p_action, p_node, p_value, p_item, p_actor, v_now);
     else
@@ -70,6 +80,33 @@ begin
 end
 $$;
 comment on function pgorch._take_up is 'Retries or skips a step, in a run that goes on or in one that has failed.';
+
+create or replace function pgorch._check_may_skip(p_bucket integer, p_run pgorch.runs, p_node text, p_actor text, p_roles text[]) returns void
+    language plpgsql
+    as $$
+declare
+    v_node pgorch.nodes;
+    v_approval pgorch.approvals;
+    v_id constant text := case when p_run.finished_at is null then (pgorch._step_to_help(p_bucket, p_run, 'skip', p_node, null)).node
+                               when p_run.stopped is not null
+                               then p_run.stopped -> pgorch._stopped_at(p_run, p_node) ->> 'node' end;
+begin
+    select n.* into v_node from pgorch.nodes n where n.graph_id = p_run.graph_id and n.id = v_id;
+    if v_node.type is distinct from 'approval' or p_roles && '{admin}' then
+        return;
+    end if;
+    -- In a run that has failed: as it was asked last.
+    select a.* into v_approval from pgorch.approvals a
+    where a.bucket = p_bucket and a.run_id = p_run.id and a.node = v_id order by a.requested_at desc, a.id desc limit 1;
+    if v_approval.id is null or v_node.quorum > 1 then
+        perform pgorch._raise('OR007', format('%s may not skip the approval %s: %s', p_actor, v_id,
+            case when v_approval.id is null then 'nobody has been asked yet' else format('%s people must approve it', v_node.quorum) end),
+            'An administrator may; or let those who are asked decide it.');
+    end if;
+    perform pgorch._check_asked(p_run, v_node, v_approval, p_actor, p_roles);
+end
+$$;
+comment on function pgorch._check_may_skip is 'To skip an approval is to approve it: raises OR007 for who could not do that alone, but for administrators.';
 
 create or replace function pgorch._failed_line(p_bucket integer, p_run_id uuid) returns uuid[]
     language plpgsql stable

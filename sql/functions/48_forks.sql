@@ -50,7 +50,7 @@ begin
 end
 $$;
 comment on function pgorch.fork is
-    'Starts a run that goes on as another one was after its history entry p_seq (0: from the beginning), or before the last visit of p_node ended, with the keys of p_state changed. The other run is left as it is. Steps that were live there begin anew; questions are asked again. Returns the new run''s id.';
+    'Starts a run that goes on as another one was after its history entry p_seq (0: from the beginning), or before the last visit of p_node ended, with the keys of p_state changed. The other run is left as it is. Steps that were live there begin anew; questions are asked again, those that were answered before it are not, whatever p_state changes. Returns the new run''s id.';
 
 create or replace function pgorch._fork_point(p_bucket integer, p_run pgorch.runs, p_seq integer, p_node text) returns integer
     language plpgsql stable

@@ -2,7 +2,7 @@
 
 create or replace function pgorch.bulk(
     p_action text, p_filter jsonb, p_arguments jsonb default '{}', p_dry_run boolean default true, p_limit integer default 1000,
-    p_actor text default null) returns table (run_id uuid, status text, problem text)
+    p_actor text default null, p_roles text[] default null) returns table (run_id uuid, status text, problem text)
     language plpgsql
     set jit = off set enable_seqscan = off
     -- What somebody holds is not waited for long: the other runs are held meanwhile, and he may wait for one of them.
@@ -26,7 +26,7 @@ begin
                 begin
                     problem := null;
                     v_touched := v_touched
-                        || pgorch._bulk_act(v_bucket, run_id, p_action, v_filter, p_arguments, v_touched, v_locked < 10, v_actor);
+                        || pgorch._bulk_act(v_bucket, run_id, p_action, v_filter, p_arguments, v_touched, v_locked < 10, v_actor, p_roles);
                 exception
                     when lock_not_available then
                         v_locked := v_locked + 1;
@@ -237,7 +237,8 @@ $$;
 comment on function pgorch._bulk_obstacle is 'What would stand in the way of an action, as far as it is seen without trying.';
 
 create or replace function pgorch._bulk_act(
-    p_bucket integer, p_run_id uuid, p_action text, p_filter jsonb, p_arguments jsonb, p_touched uuid[], p_patient boolean, p_actor text)
+    p_bucket integer, p_run_id uuid, p_action text, p_filter jsonb, p_arguments jsonb, p_touched uuid[], p_patient boolean, p_actor text,
+    p_roles text[])
     returns uuid[]
     language plpgsql
     as $$
@@ -279,7 +280,7 @@ begin
         when 'retry' then
             perform pgorch.retry(p_run_id, v_node, nullif(p_arguments -> 'input', 'null'), v_item, p_actor);
         when 'skip' then
-            perform pgorch.skip(p_run_id, v_node, coalesce(p_arguments -> 'output', '{}'), v_item, p_actor);
+            perform pgorch.skip(p_run_id, v_node, coalesce(p_arguments -> 'output', '{}'), v_item, p_actor, p_roles);
         when 'move' then
             perform pgorch.move(p_run_id, p_filter ->> 'to', p_actor);
     end case;

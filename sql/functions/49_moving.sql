@@ -86,6 +86,17 @@ begin
           and (n.id is null or n.type <> o.type or n.loops <> o.loops or n.joins <> o.joins
                or n.child_graph_id is distinct from o.child_graph_id and s.kind = 'child')
         union all
+        -- They are what those who are asked were told, and what keeps one person from doing all of it.
+        select distinct format('the open question %s has another %s there', s.node, concat_ws(', ',
+            case when n.form is distinct from o.form then 'form' end, case when n.quorum <> o.quorum then 'quorum' end,
+            case when n.exclude_initiator <> o.exclude_initiator then 'exclude_initiator' end,
+            case when n.assignees is distinct from o.assignees then 'assignees' end))
+        from pgorch.steps s
+        join pgorch.nodes o on o.graph_id = p_run.graph_id and o.id = s.node
+        join pgorch.nodes n on n.graph_id = p_graph_id and n.id = s.node
+        where s.bucket = p_bucket and s.run_id = p_run.id and s.kind = 'approval' and n.type = o.type
+          and (n.form, n.quorum, n.exclude_initiator, n.assignees) is distinct from (o.form, o.quorum, o.exclude_initiator, o.assignees)
+        union all
         select distinct format('it has used the limit of the edge from %s to %s, which version %s has not', e.source, e.target, v_new.version)
         from pgorch.steps s
         cross join lateral jsonb_object_keys(s.counts) c(ord)

@@ -8,7 +8,7 @@ create or replace function pgorch._write_plain(
     p_watched boolean, p_token uuid, p_now timestamptz) returns void
     language plpgsql
     -- Beyond what advance() forbids: planned while a table was tiny, an index scan would read the whole bucket.
-    set enable_indexscan = off
+    set jit = off set enable_indexscan = off
     as $$
 declare
     v_hit integer;
@@ -43,7 +43,7 @@ begin
             hint = 'Hand the batch in again: what is lost is refused then.';
     end if;
     if p_watched then
-        perform pg_notify('pgorch_runs', t.run_id::text) from unnest(p_steps) t where t.watched;
+        perform pgorch._notify('pgorch_runs', t.run_id::text) from unnest(p_steps) t where t.watched;
     end if;
 end
 $$;

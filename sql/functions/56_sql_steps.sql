@@ -14,12 +14,12 @@ begin
     from pg_proc f where f.pronamespace = 'pgorch_sql'::regnamespace and f.proname = p_graph.owner;
     if v_owner is not null or not exists (select from pgorch.nodes n where n.graph_id = p_graph.id and n.sql is not null) then
         return;
-    elsif current_user <> session_user then
-        perform pgorch._raise('OR007', format('SQL steps run as the user of the session, %s, but the role is set to %s', session_user, current_user),
+    elsif current_user <> pgorch._user() then
+        perform pgorch._raise('OR007', format('SQL steps run as the user of the session, %s, but the role is set to %s', pgorch._user(), current_user),
             'reset role, and create the graph then.');
     elsif not has_schema_privilege('pgorch_sql', 'create') then
-        perform pgorch._raise('OR007', format('%s may not create graphs with SQL steps', session_user),
-            format('grant create on schema pgorch_sql to %I', session_user));
+        perform pgorch._raise('OR007', format('%s may not create graphs with SQL steps', pgorch._user()),
+            format('grant create on schema pgorch_sql to %I', pgorch._user()));
     end if;
     execute format('create function pgorch_sql.%I(p_sql text, p_parameters jsonb) returns jsonb language plpgsql security definer '
         || 'as $body$ begin return pgorch._run_statement(p_sql, p_parameters); end $body$', p_graph.owner);
@@ -67,6 +67,8 @@ begin
         execute v_call;
     end;
     deallocate pgorch_sql_step;
+    -- What is deferred would run when the transaction ends, before PostgreSQL 18 with the rights of whoever ends it.
+    set constraints all immediate;
     return pgorch._sql_output(v_rows);
 end
 $$;

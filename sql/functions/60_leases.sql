@@ -154,6 +154,38 @@ end
 $$;
 comment on function pgorch._recover is 'Declares workers dead whose lease or session is over, and puts their steps back, each with one death more.';
 
+create or replace function pgorch.drain_worker(p_worker text, p_actor text default null) returns uuid[]
+    language plpgsql
+    set jit = off set enable_seqscan = off
+    as $$
+declare
+    v_actor constant text := pgorch._actor(p_actor);
+    v_now constant timestamptz := pgorch.clock_now();
+    v_ids uuid[] := '{}';
+begin
+    for v_bucket in 0 .. pgorch.bucket_count() - 1 loop
+        with asked as (
+            update pgorch._worker_leases l set to_drain = true
+            where l.bucket = v_bucket and l.status = 'alive' and l.expires_at > v_now and (l.name = p_worker or l.worker_id::text = lower(p_worker))
+            returning l.worker_id)
+        select array(select a.worker_id from asked a union select i from unnest(v_ids) i) into v_ids;
+    end loop;
+    if v_ids = '{}' then
+        perform pgorch._raise('OR003', format('there is no living worker %s', coalesce(pgorch._quoted(p_worker), 'null')), 'See the view pgorch.worker_list.');
+    end if;
+    perform pgorch._audit(0, v_actor, 'drain_worker', null, p_before => jsonb_build_object('worker', p_worker),
+        p_after => jsonb_build_object('worker_ids', v_ids));
+    return v_ids;
+end
+$$;
+comment on function pgorch.drain_worker is
+    'Lets a worker, named by its name or id, end the steps that it has begun, begin no others, and go: it hears of it with its next heartbeat. Of several with one name all. Returns their ids.';
+
+create or replace function pgorch.is_to_drain(p_bucket integer, p_worker_id uuid) returns boolean
+    language plpgsql stable
+    as $$ begin return exists (select from pgorch._worker_leases l where l.bucket = p_bucket and l.worker_id = p_worker_id and l.to_drain); end $$;
+comment on function pgorch.is_to_drain is 'For workers: was this one asked to drain?';
+
 create or replace function pgorch.leave(p_bucket integer, p_worker_id uuid) returns integer
     language plpgsql
     set jit = off set enable_seqscan = off

@@ -6,6 +6,7 @@ create or replace function pgorch.tick(p_bucket integer) returns integer
     as $$
 declare
     v_now constant timestamptz := pgorch.clock_now();
+    v_ids bigint[];
     v_timer pgorch.timers;
     v_run pgorch.runs;
     v_fired integer := 0;
@@ -13,11 +14,15 @@ begin
     if exists (select from pgorch._row_changes c where c.bucket = p_bucket) then
         v_fired := pgorch._fire_row_changes(p_bucket);
     end if;
+    -- A run that somebody works on is left to the next tick, and its timers, many as they may be, take no other one's place.
+    v_ids := array(
+        select t.id from pgorch.timers t join pgorch.runs r on r.bucket = p_bucket and r.id = t.run_id
+        where t.bucket = p_bucket and t.due_at <= v_now order by t.due_at, t.id limit 200 for update of r skip locked);
     for v_timer in
-        select t.* from pgorch.timers t where t.bucket = p_bucket and t.due_at <= v_now order by t.due_at, t.id limit 200
+        select t.* from pgorch.timers t where t.bucket = p_bucket and t.id = any (v_ids) order by t.due_at, t.id
     loop
         begin
-            -- A run that somebody works on is left to the next tick; the timer may be gone by the time we hold the run.
+            -- The timer may be gone by now, through one before it.
             select r.* into v_run from pgorch.runs r where r.bucket = p_bucket and r.id = v_timer.run_id for update skip locked;
             continue when not found;
             delete from pgorch.timers t where t.bucket = p_bucket and t.id = v_timer.id;

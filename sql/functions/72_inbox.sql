@@ -46,8 +46,8 @@ comment on function pgorch._waits_for is 'Can somebody decide an approval, as fa
 create or replace view pgorch.my_approvals as
 select w.*
 from pgorch.waiting_approvals w
-cross join (select session_user::text as name, pgorch._session_roles() as roles) me
-where pgorch._waits_for(w.assignees, case when w.exclude_initiator then w.initiator end, w.approved_by, me.name, me.roles);
+cross join (select pgorch._user()::text as name, pgorch._session_roles() as roles) me
+where pgorch._waits_for(w.assignees, case when w.exclude_initiator and pgorch._has_started(w.bucket, w.run_id, me.name) then me.name end, w.approved_by, me.name, me.roles);
 comment on view pgorch.my_approvals is 'Of the waiting approvals those that the user of the session can decide.';
 do $$
 declare

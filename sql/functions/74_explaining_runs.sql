@@ -18,11 +18,16 @@ $$;
 comment on function pgorch._node_vars_at is 'The variable $nodes as it was after an entry of the history.';
 
 create or replace function pgorch._decision_of(p_entry pgorch.history) returns jsonb
-    language sql immutable
+    -- Not SQL: inlined, it would be computed for other entries as well, whose output may be no object.
+    language plpgsql immutable
     as $$
-    select pgorch._decision_var(p_entry.output -> 'data', p_entry.output - '{data,approval_id,at}'::text[])
-    where p_entry.kind = 'approval_decided'
-    $$;
+begin
+    if p_entry.kind = 'approval_decided' then
+        return pgorch._decision_var(p_entry.output -> 'data', p_entry.output - '{data,approval_id,at}'::text[]);
+    end if;
+    return null;
+end
+$$;
 comment on function pgorch._decision_of(pgorch.history) is 'The variable $decision after an entry of the history; null where nothing was decided.';
 
 create or replace function pgorch._vars_at(

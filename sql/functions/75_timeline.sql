@@ -30,7 +30,7 @@ create or replace function pgorch._sentence(p_entry pgorch.history) returns text
              || substr(p_entry.kind::text, 5) end
         || case when p_entry.attempt > 1 and p_entry.kind not in ('attempt_failed', 'attempt_lost') then format(' at attempt %s', p_entry.attempt) else '' end
         || coalesce(': ' || nullif(concat_ws(': ', p_entry.error ->> 'type', left(p_entry.error ->> 'message', 500)), ''),
-                    ': ' || left(p_entry.output ->> 'comment', 500), '')
+                    case when p_entry.kind::text like 'approval\_%' then ': ' || left(p_entry.output ->> 'comment', 500) end, '')
     $$;
 comment on function pgorch._sentence(pgorch.history) is 'An entry of the history in words.';
 

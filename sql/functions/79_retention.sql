@@ -51,6 +51,8 @@ begin
     select array_agg(g.id) into v_approvals from gone g;
     delete from pgorch.votes v where v.bucket = p_bucket and v.approval_id = any (v_approvals);
     delete from pgorch.signals s where s.bucket = p_bucket and s.run_id = any (v_ids);
+    -- A failed run keeps them, since it may be taken up again.
+    delete from pgorch._writes w where w.bucket = p_bucket and w.run_id = any (v_ids);
     delete from pgorch._idempotency_keys k where k.bucket = p_bucket and k.key = any (v_keys) and k.run_id = any (v_ids);
     delete from pgorch.runs r where r.bucket = p_bucket and r.id = any (v_ids);
     return cardinality(v_ids);

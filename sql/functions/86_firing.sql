@@ -32,18 +32,23 @@ begin
     return v_unfinished;
 end
 $$;
-comment on function pgorch._unfinished_runs(text) is 'Which of the last 100 runs of a schedule have not ended, oldest first.';
+comment on function pgorch._unfinished_runs(text) is 'Which runs of a schedule have not ended, oldest first.';
 
 create or replace function pgorch._log_firing(
     p_schedule text, p_at timestamptz, p_due timestamptz, p_outcome text, p_run_id uuid default null, p_actor text default null, p_detail text default null)
     returns void
     language plpgsql
     as $$
+declare
+    v_unfinished uuid[];
 begin
     insert into pgorch.schedule_firings (schedule, at, due, outcome, run_id, actor, detail)
     values (p_schedule, p_at, p_due, p_outcome, p_run_id, p_actor, left(p_detail, 1000));
+    -- From here it is known which runs go on, however many times have passed since they began.
+    v_unfinished := pgorch._unfinished_runs(p_schedule);
     delete from pgorch.schedule_firings f
     where f.schedule = p_schedule
+      and (f.outcome not in ('started', 'triggered') or f.run_id <> all (v_unfinished))
       and f.id <= (select o.id from pgorch.schedule_firings o where o.schedule = p_schedule order by o.id desc offset 100 limit 1);
 end
 $$;

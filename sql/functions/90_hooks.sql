@@ -73,7 +73,7 @@ comment on function pgorch._hook is 'The hook with this name or id, locked.';
 create or replace function pgorch._tell_deliverers() returns void
     language sql volatile
     -- On the workers' channel; no bucket has this name.
-    as $$ select pg_notify('pgorch_work', 'hooks') $$;
+    as $$ select pgorch._notify('pgorch_work', 'hooks') $$;
 comment on function pgorch._tell_deliverers is 'Workers look at the hooks at once, also those that knew of none.';
 
 create or replace function pgorch.create_hook(
@@ -228,6 +228,41 @@ begin
 end
 $$;
 comment on function pgorch.test_hook is 'Sends a message of the type test to a hook; returns the id of the delivery.';
+
+create or replace function pgorch.resend_delivery(p_delivery_id uuid, p_actor text default null) returns uuid
+    language plpgsql
+    set search_path = pg_catalog, pgorch, pg_temp
+    set jit = off set enable_seqscan = off
+    as $$
+declare
+    v_bucket constant integer := pgorch.bucket_of(p_delivery_id);
+    v_actor constant text := pgorch._actor(p_actor);
+    v_now constant timestamptz := pgorch.clock_now();
+    v_delivery pgorch.hook_deliveries;
+    v_hook pgorch.hooks;
+begin
+    select d.* into v_delivery from pgorch.hook_deliveries d where d.bucket = v_bucket and d.id = p_delivery_id for update;
+    if v_delivery.id is null then
+        perform pgorch._raise('OR003', format('there is no delivery %s', coalesce(p_delivery_id::text, 'null')),
+            'They are kept for a week: see the view pgorch.hook_delivery_list.');
+    elsif v_delivery.status <> 'dead' then
+        perform pgorch._raise('OR002', format('delivery %s is %s', p_delivery_id, v_delivery.status), 'Only what was given up is sent again.');
+    end if;
+    select h.* into v_hook from pgorch.hooks h where h.id = v_delivery.hook_id;
+    if v_hook.id is null then
+        perform pgorch._raise('OR002', format('the hook of delivery %s was deleted', p_delivery_id), 'Its event is in the history of its run.');
+    elsif v_hook.paused_at is not null then
+        perform pgorch._raise('OR002', format('the hook %L is paused: %s', v_hook.name, v_hook.paused_because), 'Resume it first: select pgorch.resume_hook(...)');
+    end if;
+    update pgorch.hook_deliveries d set status = 'pending', next_at = v_now, ended_at = null where d.bucket = v_bucket and d.id = p_delivery_id;
+    perform pgorch._audit(v_bucket, v_actor, 'resend_delivery', v_delivery.run_id,
+        p_before => jsonb_build_object('hook', v_hook.name, 'delivery_id', p_delivery_id, 'attempts', v_delivery.attempts));
+    perform pgorch._tell_deliverers();
+    return p_delivery_id;
+end
+$$;
+comment on function pgorch.resend_delivery is
+    'Sends once more what was given up, under the same id and with the same body. If its day is over, that is one attempt.';
 
 create or replace view pgorch.hook_list as
 select h.id as hook_id, h.name, h.url, h.kinds::text[] as kinds, h.graph, h.allow_private,

@@ -88,8 +88,11 @@ ALLOWED: dict[str, set[str]] = {
     "POST /v1/hooks/{hook}/resume": {"admin"},
     "POST /v1/hooks/{hook}/test": {"admin"},
     "GET /v1/hooks/{hook}/deliveries": {"admin"},
+    "POST /v1/hooks/{hook}/deliveries/{delivery_id}/resend": {"admin"},
+    "POST /v1/workers/{worker}/drain": {"admin"},
+    "GET /v1/audit": OPERATORS,
 }
-PUBLIC = {"GET /livez", "GET /readyz", "GET /openapi.json"}
+PUBLIC = {"GET /livez", "GET /readyz", "GET /openapi.json", "GET /docs"}
 NOWHERE = "01a20a30-7fc9-7a00-a57c-bbf704f52800"
 
 

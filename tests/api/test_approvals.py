@@ -213,6 +213,14 @@ async def test_without_keys_the_caller_is_the_user_of_the_database(people: Peopl
         assert_problem(await client.post(f"/graph/resume/{no}"), 403, "not-allowed")
 
 
+async def test_who_may_not_decide_has_nothing_in_his_own_inbox(call: Callers, people: People) -> None:
+    people.ask(definition([{"id": "ok", "type": "approval", "title": "anybody"}]))
+    for roles in ("viewer", "operator"):
+        assert await inbox(call, "?mine=true", roles=roles) == []
+        assert await inbox(call, "", roles=roles) == ["anybody"]
+    assert await inbox(call, "?mine=true", roles="admin") == ["anybody"]
+
+
 @pytest.mark.parametrize("more", [{"quorum": 2}, {"form": {"type": "object"}}])
 async def test_a_request_without_body_is_no_vote(call: Callers, people: People, more: dict[str, Any]) -> None:
     run_id = people.ask(definition([{"id": "ok", "type": "approval", **more}]))

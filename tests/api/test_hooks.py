@@ -169,3 +169,19 @@ async def test_answers_are_what_the_document_says(client: httpx.AsyncClient, eng
         await check("POST", path)
     await check("POST", "/v1/hooks", {**HOOK, "name": "other"})
     await check("DELETE", "/v1/hooks/shop")
+
+
+async def test_what_was_given_up_is_sent_again(client: httpx.AsyncClient, engine: Engine) -> None:
+    await created(client)
+    await created(client, name="other")
+    delivery = (await client.post("/v1/hooks/shop/test")).json()["delivery_id"]
+    path = f"/v1/hooks/shop/deliveries/{delivery}/resend"
+    assert_problem(await client.post(path), 409, "wrong-state")
+    engine.connection.execute(
+        "update pgorch.hook_deliveries set status = 'dead', next_at = null, ended_at = now()"
+    )
+    assert_problem(await client.post(path.replace("shop", "other")), 404, "not-found")
+    answer = await client.post(path)
+    assert (answer.status_code, answer.json()) == (202, {"delivery_id": delivery})
+    [row] = (await client.get("/v1/hooks/shop/deliveries")).json()["deliveries"]
+    assert row["status"] == "pending"

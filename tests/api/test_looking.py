@@ -5,8 +5,9 @@ from typing import Any
 import httpx
 import jsonschema  # type: ignore[import-untyped]
 import pytest
+from starlette.applications import Starlette
 
-from tests.api.driving import asking, assert_problem, plain
+from tests.api.driving import asking, assert_problem, client_of, make_key, plain
 from tests.support.engine import Engine, chain, definition
 
 NOWHERE = "01a20a30-7fc9-7a00-a57c-bbf704f52800"
@@ -153,3 +154,57 @@ async def test_retention_is_shown_and_set(client: httpx.AsyncClient) -> None:
 async def test_a_run_that_is_not_there_is_not_found(client: httpx.AsyncClient, what: str) -> None:
     assert_problem(await client.get(f"/v1/runs/{NOWHERE}/{what}"), 404, "not-found")
     assert_problem(await client.get(f"/v1/runs/nowhere/{what}"), 404, "not-found")
+
+
+async def test_operators_and_administrators_see_the_audit(
+    app: Starlette, database: str, engine: Engine
+) -> None:
+    run_id = engine.start(plain())
+    engine.cancel(run_id, "mistake")
+    engine.start(plain())
+    for role, status in (("operator", 200), ("admin", 200), ("viewer", 403), ("approver", 403)):
+        async with client_of(app, make_key(database, role)) as client:
+            answer = await client.get(f"/v1/audit?run_id={run_id}")
+            assert answer.status_code == status
+            if status == 200:
+                [entry] = answer.json()["entries"]
+                assert (entry["action"], entry["run_id"], entry["comment"]) == (
+                    "cancel", str(run_id), "mistake",
+                )  # fmt: skip
+    async with client_of(app, make_key(database)) as client:
+        page = (await client.get("/v1/audit?limit=2")).json()
+        assert [entry["action"] for entry in page["entries"]] == ["create_key"] * 2
+        rest = (await client.get(f"/v1/audit?cursor={page['next_cursor']}")).json()
+        assert rest["next_cursor"] is None
+        assert "cancel" in [entry["action"] for entry in rest["entries"]]
+        assert (await client.get("/v1/audit?action=cancel&actor=nobody")).json()["entries"] == []
+        for query in ("cursor=x", "run_id=x", "who=x"):
+            assert (await client.get(f"/v1/audit?{query}")).status_code == 422
+
+
+async def test_runs_are_found_by_who_started_them_and_when(client: httpx.AsyncClient, engine: Engine) -> None:
+    name = engine.graph(plain())
+    old = engine.start(name, actor="ann")
+    engine.jump("2 hours")
+    new = engine.start(name, actor="ann")
+    engine.start(name, actor="bob")
+    hour_ago = engine.value("select pgorch.clock_now() - interval '1 hour'").isoformat()
+
+    async def found(**query: str) -> list[str]:
+        answer = await client.get("/v1/runs", params=query)
+        assert answer.status_code == 200, answer.text
+        return [run["run_id"] for run in answer.json()["runs"]]
+
+    assert await found(initiator="ann") == [str(new), str(old)]
+    assert await found(initiator="ann", created_after=hour_ago) == [str(new)]
+    assert await found(created_before=hour_ago) == [str(old)]
+    for time in ("yesterday", "2026-01-01T00:00:00"):
+        assert (await client.get("/v1/runs", params={"created_after": time})).status_code == 422
+
+
+async def test_a_worker_is_asked_to_drain(client: httpx.AsyncClient, engine: Engine) -> None:
+    worker = engine.new_worker(name="anna")
+    answer = await client.post("/v1/workers/anna/drain")
+    assert (answer.status_code, answer.json()) == (202, {"worker_ids": [str(worker.id)]})
+    assert engine.value("select pgorch.is_to_drain(0, %s)", worker.id)
+    assert (await client.post("/v1/workers/bert/drain")).status_code == 404

@@ -1,5 +1,7 @@
 """The description of the API fits the standard, the routes, and what is really answered."""
 
+import base64
+import hashlib
 import re
 from typing import Any
 
@@ -9,7 +11,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.applications import Starlette
 
 from pgorch.api.openapi import problem_kinds
-from tests.api.driving import asking, plain
+from pgorch.api.page import page
+from tests.api.driving import asking, client_of, plain
 from tests.support.engine import Engine
 
 METHODS = {"get", "post", "put", "patch", "delete"}
@@ -110,3 +113,45 @@ async def test_answers_are_what_the_document_says(client: httpx.AsyncClient, eng
     await check("POST", "/graph/resume/{run_id}", f"/graph/resume/{runs[1]}")
     await check("GET", of_approval, approval)
     await check("POST", "/v1/runs/{run_id}/cancel", f"/v1/runs/{idle}/cancel", {"reason": "x"})
+
+
+async def test_the_types_of_nodes_are_those_of_the_engine(client: httpx.AsyncClient, engine: Engine) -> None:
+    document = (await client.get("/openapi.json")).json()
+    body = document["paths"]["/graph/create"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    while "$ref" in body:
+        body = document["components"]["schemas"][body["$ref"].rpartition("/")[2]]
+    described = body["properties"]["nodes"]["items"]["properties"]["type"]["enum"]
+    check = engine.value(
+        "select pg_get_constraintdef(oid) from pg_constraint"
+        " where conrelid = 'pgorch.nodes'::regclass and conname = 'nodes_type_check'"
+    )
+    assert set(described) == set(re.findall(r"'(\w+)'::text", check))
+
+
+async def test_the_page_for_people_shows_every_operation_and_runs_nothing(app: Starlette) -> None:
+    async with client_of(app) as stranger:
+        answer = await stranger.get("/docs")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/html")
+    for endpoint in app.state.endpoints:
+        assert f"<code>{endpoint.method} {endpoint.path}</code>" in answer.text
+    assert "<script" not in answer.text
+    assert re.findall(r'(?:href|src)="(?!#|openapi\.json")', answer.text) == []
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    style = re.search("<style>(.*)</style>", answer.text)
+    assert style is not None
+    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in policy
+
+
+def test_what_a_description_holds_is_text_on_the_page() -> None:
+    hostile = {"summary": "<script>", "tags": ["<b>"], "security": [], "responses": {}}
+    shown = page(
+        {
+            "info": {"title": "<i>", "version": "1", "summary": "s"},
+            "paths": {"/<x>": {"get": hostile}},
+            "components": {"schemas": {"<a>": {"enum": ["<img>"]}}},
+        }
+    )
+    assert re.findall("<(?:script|b|i|x|img|a)>", shown) == []

@@ -5,8 +5,9 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+from starlette.applications import Starlette
 
-from tests.api.driving import ASK, asking, assert_problem, plain
+from tests.api.driving import ASK, asking, assert_problem, client_of, make_key, plain
 from tests.support.engine import Engine, Fails, Step, chain, definition
 
 UNKNOWN = f"{str(uuid.UUID(int=7))[:-2]}00"
@@ -296,3 +297,18 @@ async def test_a_graph_is_deleted_once_and_only_unused(client: httpx.AsyncClient
     assert_problem(await client.delete("/v1/graphs/g@2"), 404, "not-found")
     problem = assert_problem(await client.delete(f"/v1/graphs/{used}"), 409, "wrong-state")
     assert "has runs" in problem["detail"]
+
+
+async def test_an_approval_is_not_skipped_by_an_operator(
+    app: Starlette, database: str, engine: Engine
+) -> None:
+    run_id = engine.start(
+        definition([{"id": "ok", "type": "approval", "assignees": ["role:finance"]}]), actor="ann"
+    )
+    path = f"/v1/runs/{run_id}/skip"
+    for roles, status in (("operator",), 403), (("operator", "finance"), 200):
+        async with client_of(app, make_key(database, *roles, principal="-".join(roles))) as client:
+            assert (await client.post(path)).status_code == status
+    run_id = engine.start(definition([{"id": "ok", "type": "approval", "quorum": 2}]))
+    async with client_of(app, make_key(database)) as client:
+        assert (await client.post(f"/v1/runs/{run_id}/skip")).status_code == 200

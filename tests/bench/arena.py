@@ -64,12 +64,24 @@ class Arena:
     @contextlib.contextmanager
     def database(self) -> Iterator[tuple[str, Session]]:
         """A fresh database with pgorch in it, dropped afterwards."""
+        with self.empty_database() as (dsn, db):
+            migrate(dsn)
+            yield dsn, db
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[Session]:
+        """A session in the server's own database."""
+        with bench_session(self.dsn) as admin:
+            yield admin
+
+    @contextlib.contextmanager
+    def empty_database(self) -> Iterator[tuple[str, Session]]:
+        """A fresh database, dropped afterwards."""
         name = f"goal_{os.getpid()}_{next(self._numbers)}"
         with bench_session(self.dsn) as admin:
             admin.connection.execute(f"create database {name} template template0 encoding 'UTF8'".encode())
             try:
                 dsn = make_conninfo(self.dsn, dbname=name)
-                migrate(dsn)
                 with bench_session(dsn) as db:
                     yield dsn, db
             finally:
@@ -92,9 +104,14 @@ def median_rate(loads: list[Load]) -> float:
 
 
 @contextlib.contextmanager
-def arena(scale: float) -> Iterator[Arena]:
+def arena(scale: float, *, preload: str | None = None) -> Iterator[Arena]:
+    """A server of its own with fsync on, gone afterwards. `preload`: a library that can count calls."""
     directory = Path(tempfile.gettempdir()) / f"pgorch-goals-{os.getpid()}"
     try:
+        if preload is not None:
+            with EmbeddedServer(directory, fsync=True) as server, bench_session(server.dsn) as admin:
+                admin.connection.execute(f"alter system set shared_preload_libraries = '{preload}'".encode())
+                admin.connection.execute(f"alter system set {preload}.track = 'none'".encode())
         with EmbeddedServer(directory, fsync=True) as server:
             yield Arena(server.dsn, version=server.version, programs=server.bin_dir, scale=scale)
     finally:

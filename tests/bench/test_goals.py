@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from tests.bench.arena import Arena, Figure
+from tests.bench.flat import flat
 from tests.bench.goals import WORKLOADS
 from tests.bench.latency import resume
-from tests.bench.throughput import fan_out
+from tests.bench.throughput import fan_out, maps
 
 
 @pytest.mark.parametrize(
@@ -26,3 +27,9 @@ def test_every_workload_says_what_it_measures(name: str) -> None:
 def test_fan_out_and_resume_run_on_any_server(server: str) -> None:
     arena = Arena(server, version="any", programs=Path("/"), scale=0.01)
     assert all(figure.value > 0 for figure in [*fan_out(arena), *resume(arena)])
+
+
+@pytest.mark.long
+def test_flat_and_maps_run_on_any_server(server: str) -> None:
+    arena = Arena(server, version="any", programs=Path("/"), scale=0.002)
+    assert all(figure.value > 0 for figure in [*flat(arena), *maps(arena)])

@@ -110,3 +110,13 @@ def test_a_test_message_tells_what_came_of_it(cli: Cli, database: str) -> None:
         assert "500" in refused.err
         rows = cli("hooks", "deliveries", "shop").json
     assert [row["last_answer"] for row in rows] == ["500", "204", "204"]
+
+
+def test_what_was_given_up_is_sent_again(cli: Cli, connection: Connection[DictRow]) -> None:
+    cli("hooks", "create", "shop", URL, *KINDS)
+    row = connection.execute("select pgorch.test_hook('shop') as id").fetchone()
+    assert row is not None
+    connection.execute("update pgorch.hook_deliveries set status = 'dead', next_at = null, ended_at = now()")
+    assert cli("hooks", "resend", row["id"]).json == {"delivery_id": str(row["id"])}
+    assert cli("hooks", "deliveries", "shop").json[0]["status"] == "pending"
+    assert cli("hooks", "resend", row["id"]).code == 1

@@ -1,6 +1,7 @@
 """What the clients do with runs that are there."""
 
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -130,3 +131,23 @@ def test_in_ones_own_transaction_all_of_it_commits_or_nothing(
     assert client.get_run(run_id).history[0]["kind"] == "wait_started"
     with pytest.raises(NotFound):
         client.get_run(fork_id)
+
+
+async def test_what_operators_do_beside_runs(
+    client: Client, async_client: AsyncClient, engine: Engine
+) -> None:
+    run_id = client.start("waiting")
+    client.cancel(run_id, reason="mistake")
+    [entry] = client.list_audit(run_id=run_id)
+    assert (entry.action, entry.comment, entry.run_id) == ("cancel", "mistake", run_id)
+    assert await async_client.list_audit(run_id=str(run_id), actor=entry.actor) == [entry]
+    assert client.list_audit(before=entry.id, action="cancel") == []
+    worker = engine.new_worker(name="anna")
+    assert client.drain_worker("anna") == await async_client.drain_worker(str(worker.id)) == [worker.id]
+    with pytest.raises(NotFound):
+        client.drain_worker("bert")
+    for delivery in (UUID(int=0), str(UUID(int=0))):
+        with pytest.raises(NotFound):
+            client.resend_delivery(delivery)
+        with pytest.raises(NotFound):
+            await async_client.resend_delivery(delivery)

@@ -11,9 +11,7 @@ from pgorch.worker.identity import Timing
 from tests.crash.tools import registry, wish
 
 
-def work(
-    dsn: str, world: str, name: str, timing: dict[str, Any], die_at: str, note: Path, log: Path
-) -> None:
+def work(dsn: str, world: str, name: str, timing: dict[str, Any], die_at: str, note: Path, log: Path) -> None:
     """`world` is the DSN by which tools leave their effects."""
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)

@@ -495,3 +495,40 @@ def test_no_view_shows_a_secret(connection: psycopg.Connection[DictRow], engine:
         rows = connection.execute(f"select v::text from pgorch.{view} v".encode()).fetchall()
         assert rows
         assert SECRET not in str(rows)
+
+
+def given_up(engine: Engine) -> Row:
+    """A delivery that nobody took for a day."""
+    hook(engine, kinds=["run_completed"])
+    engine.start(chain("a"))
+    engine.run()
+    engine.jump("25 hours")
+    [late] = claim(engine)
+    assert record(engine, late, 500) == "dead"
+    return late
+
+
+def test_what_was_given_up_is_sent_again_as_it_was(engine: Engine) -> None:
+    late = given_up(engine)
+    assert engine.value("select pgorch.resend_delivery(%s, 'ann')", late["id"]) == late["id"]
+    [again] = claim(engine)
+    assert (again["id"], again["body"], again["attempt"]) == (late["id"], late["body"], 2)
+    with pytest.raises(psycopg.Error, match="is pending") as refused:
+        engine.value("select pgorch.resend_delivery(%s)", late["id"])
+    assert refused.value.diag.sqlstate == "OR002"
+    assert record(engine, again, 200) == "delivered"
+    [row] = engine.rows("select * from pgorch.audit where action = 'resend_delivery'")
+    assert (row["actor"], row["before"]["delivery_id"]) == ("ann", str(late["id"]))
+    assert (row["before"]["attempts"], row["before"]["hook"]) == (1, "all")
+
+
+def test_what_was_given_up_is_not_sent_where_nobody_takes_it(engine: Engine) -> None:
+    late = given_up(engine)
+    engine.value("select pgorch.pause_hook('all')")
+    with pytest.raises(psycopg.Error, match="is paused"):
+        engine.value("select pgorch.resend_delivery(%s)", late["id"])
+    engine.value("select pgorch.delete_hook('all')")
+    with pytest.raises(psycopg.Error, match="was deleted"):
+        engine.value("select pgorch.resend_delivery(%s)", late["id"])
+    with pytest.raises(psycopg.Error, match="no delivery"):
+        engine.value("select pgorch.resend_delivery(%s)", UUID(int=0))

@@ -522,3 +522,83 @@ def test_an_error_of_the_trigger_never_comes_from_a_null_key(shop: Engine) -> No
     shop.connection.execute("insert into shop.lines values (null, 1, 'paid')")
     with pytest.raises(psycopg.errors.NotNullViolation):
         shop.connection.execute("insert into shop.orders values (null, 'paid')")
+
+
+@pytest.fixture
+def trap(shop: Engine) -> Engine:
+    """A function of a user's that notes as whom it is run, and a table with columns that could lead to it."""
+    for statement in (
+        "create table shop.proof (ran_as text)",
+        "create function shop.note(t text) returns boolean language plpgsql as"
+        " $$ begin insert into shop.proof values (current_user); return true; end $$",
+        "create function shop.as_json(m shop.mood) returns json language plpgsql as"
+        " $$ begin perform shop.note('x'); return to_json(m::text); end $$",
+        "create table shop.odd (id text primary key, status text, mood shop.mood)",
+        "create domain shop.noted as text check (shop.note(value))",
+    ):
+        if "as_json" in statement:
+            shop.connection.execute("create type shop.mood as enum ('good', 'bad')")
+        shop.connection.execute(statement.encode())
+    return shop
+
+
+def ran(shop: Engine) -> list[Any]:
+    return shop.rows("select * from shop.proof")
+
+
+def test_a_key_column_whose_type_runs_its_makers_code_is_refused(trap: Engine) -> None:
+    trap.connection.execute("alter table shop.odd alter column id type shop.noted")
+    with pytest.raises(psycopg.Error) as refused:
+        trap.graph(paid(table="shop.odd"))
+    assert "shop.noted" in str(refused.value.diag.message_detail)
+    assert ran(trap) == []
+
+
+def test_a_key_column_that_came_to_have_such_a_type_is_not_asked(trap: Engine) -> None:
+    name = trap.graph(paid(table="shop.odd"))
+    waits = trap.start(name, {"order": "7"})
+    trap.run()
+    for trigger in trap.rows("select tgname from pg_trigger where tgrelid = 'shop.odd'::regclass"):
+        trap.connection.execute(f"drop trigger {trigger['tgname']} on shop.odd".encode())
+    trap.connection.execute("alter table shop.odd alter column id type shop.noted")
+    run_id = trap.start(name, {"order": "7"})
+    trap.run()
+    trap.jump("1 second")
+    tick(trap)
+    assert trap.error(run_id)["type"] == "BadWait"
+    assert trap.error(waits)["type"] == "RowUnreadable"
+    assert ran(trap) == []
+
+
+def test_a_cast_to_json_that_somebody_made_is_not_run(trap: Engine) -> None:
+    name = trap.graph(paid(table="shop.odd"))
+    waits = trap.start(name, {"order": "7"})
+    trap.run()
+    trap.connection.execute("create cast (shop.mood as json) with function shop.as_json(shop.mood)")
+    trap.connection.execute("insert into shop.odd values ('7', 'paid', 'good')")
+    trap.connection.execute("update shop.odd set mood = 'bad'")
+    trap.connection.execute("delete from shop.odd")
+    trap.jump("1 second")
+    tick(trap)
+    run_id = trap.start(name, {"order": "7"})
+    trap.run()
+    assert [trap.error(r)["type"] for r in (waits, run_id)] == ["RowUnreadable"] * 2
+    assert ran(trap) == []
+    # Other tables are as good as ever.
+    assert PAID in paid()["nodes"][1]["row"]["condition"]
+    other = asleep(trap)
+    trap.connection.execute(PAY)
+    trap.run()
+    assert trap.status(other) == "completed"
+
+
+def test_what_is_no_table_any_more_is_not_read(trap: Engine) -> None:
+    name = trap.graph(paid(table="shop.odd"))
+    trap.connection.execute(
+        "drop table shop.odd; create view shop.odd as"
+        " select '7'::text as id, 'paid' as status where shop.note('x')"
+    )
+    run_id = trap.start(name, {"order": "7"})
+    trap.run()
+    assert trap.error(run_id)["type"] == "RowUnreadable"
+    assert ran(trap) == []

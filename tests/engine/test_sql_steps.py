@@ -1,5 +1,6 @@
 """SQL as a step: performed in the transaction that records it, with the rights of the graph's owner."""
 
+import json
 import secrets
 from collections.abc import Iterator
 from typing import Any
@@ -160,3 +161,54 @@ def test_who_may_not_have_sql_steps_is_told_what_is_missing(
     with pytest.raises(psycopg.Error, match="may not create graphs with SQL steps") as refused:
         author.execute("select pgorch.create_graph(%s)", [Jsonb(definition([statement("select 1")]))])
     assert "grant create on schema pgorch_sql" in str(refused.value.diag.message_hint)
+
+
+ASKED = {"id": "ask", "type": "approval", "assignees": ["role:finance", "user:boss", "user:postgres"]}
+OPEN = "(select id from pgorch.approvals where status = 'open')"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select pgorch.decide(p_approval_id => {0}, p_decision => 'approved', p_actor => 'boss')",
+        "select pgorch.decide(p_approval_id => {0}, p_decision => 'approved', p_roles => '{{finance}}')",
+        "select pgorch.decide(p_approval_id => {0}, p_decision => 'approved')",
+        "select pgorch.reassign({0}, '{{user:x}}')",
+        "select pgorch.start('other', p_actor => 'boss')",
+        # As the statement is known by the functions around it, it might try to look like that of another.
+        "select pgorch.decide(p_approval_id => {0}, p_decision => 'approved', p_actor => 'postgres')"
+        " /*\nPL/pgSQL function pgorch._run_statement(text,jsonb) line 1 at RETURN\n"
+        "PL/pgSQL function pgorch_sql.postgres(text,jsonb) line 1 at RETURN\n*/",
+    ],
+)
+def test_a_statement_speaks_for_nobody_but_the_graphs_owner(
+    engine: Engine, author: psycopg.Connection[Any], sql: str
+) -> None:
+    asked = engine.start(definition([ASKED]))
+    engine.graph(definition(["a"], name="other"))
+    assert run_of(author, engine, sql.format(OPEN))["code"] == "OR007"
+    assert engine.status(asked) == "awaiting_approval"
+
+
+def test_what_a_statement_does_is_its_graphs_owners_doing(
+    engine: Engine, author: psycopg.Connection[Any]
+) -> None:
+    asked = engine.start(definition([{"id": "ask", "type": "approval"}]))
+    engine.graph(definition(["a"], name="other"))
+    run_of(author, engine, f"select pgorch.decide(p_approval_id => {OPEN}, p_decision => 'approved')")
+    run_of(author, engine, "select pgorch.start('other')::text")
+    assert [a["decided_by"] for a in engine.approvals(asked)] == [author.info.user]
+    started = engine.rows("select r.initiator from pgorch.runs r join pgorch.graphs g on g.id = r.graph_id"
+                          " where g.name = 'other'")  # fmt: skip
+    assert started == [{"initiator": author.info.user}]
+
+
+def test_a_graph_that_a_statement_makes_has_its_graphs_owners_rights(
+    engine: Engine, author: psycopg.Connection[Any]
+) -> None:
+    engine.graph(definition([statement("select 1")], name="of_the_workers_user"))
+    inner = definition([statement("select count(*) from things")], name="inner")
+    assert run_of(author, engine, f"select version from pgorch.create_graph('{json.dumps(inner)}')") == 1
+    run_id = engine.start("inner")
+    engine.value("select sum(pgorch.run_sql_steps(b)) from generate_series(0, pgorch.bucket_count() - 1) b")
+    assert engine.error(run_id)["code"] == "42501"

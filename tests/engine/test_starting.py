@@ -193,3 +193,13 @@ def test_the_bucket_is_in_the_id_of_the_run(engine: Engine) -> None:
     assert run_id.bytes[15] == 7
     assert engine.value("select bucket from pgorch.runs where id = %s", run_id) == 7
     assert run_id.version == 7
+
+
+@pytest.mark.parametrize("more", [{"labels": Jsonb({"a": "2"})}, {"priority": 9}, {"queue": "other"}])
+def test_a_key_belongs_to_its_whole_request(engine: Engine, more: dict[str, Any]) -> None:
+    name = engine.graph(chain("a"))
+    first = engine.start(name, idempotency_key="k", labels=Jsonb({"a": "1"}))
+    assert engine.start(name, idempotency_key="k", labels=Jsonb({"a": "1"})) == first
+    with pytest.raises(psycopg.Error, match="labels, priority or queue") as refused:
+        engine.start(name, idempotency_key="k", **({"labels": Jsonb({"a": "1"})} | more))
+    assert refused.value.diag.sqlstate == "OR005"

@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from tests.support.engine import Engine, definition
+from tests.support.races import open_connection
 
 TO_B: list[Any] = ["w>b"]
 
@@ -183,6 +184,26 @@ def test_the_timer_of_a_run_goes_with_it(engine: Engine) -> None:
     engine.start(definition("a b", ["a>b"], timeout="1 day"))
     engine.run()
     assert engine.rows("select * from pgorch.timers") == []
+
+
+def test_a_run_that_somebody_works_on_stops_no_other_ones_clock(engine: Engine, database: str) -> None:
+    wait = definition([{"id": "w", "type": "wait", "for": "1 hour"}])
+    busy = engine.start(wait, bucket=0)
+    other = engine.start(wait["name"], bucket=0)
+    engine.connection.execute(
+        "insert into pgorch.timers (bucket, run_id, step_id, due_at, kind)"
+        " select t.bucket, t.run_id, t.step_id, t.due_at - interval '1 minute', 'recheck'"
+        " from pgorch.timers t, generate_series(1, 250) where t.run_id = %s", [busy],
+    )  # fmt: skip
+    engine.jump("2 hours")
+    with open_connection(database, autocommit=False) as somebody:
+        somebody.execute("select from pgorch.runs where id = %s for update", [busy])
+        assert engine.value("select pgorch.tick(0)") == 1
+        assert engine.status(other) == "completed"
+        somebody.rollback()
+    assert engine.value("select pgorch.tick(0)") == 200
+    engine.value("select pgorch.tick(0)")
+    assert engine.status(busy) == "completed"
 
 
 def test_a_signal_goes_to_the_oldest_wait_that_is_not_overdue(engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""Every pair of engine functions at one run: the first in a transaction that stays open, the second beside it.
+"""Every pair of engine functions at one run: the first in a transaction that stays open, the second beside.
 
 The run has something for each function: a step that a worker holds whose lease is over, a step to be claimed,
 an open question, a wait for a signal, and a wait whose time has come.

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import NamedTuple
 
 from tests.crash.conftest import Crew
@@ -23,7 +24,7 @@ class Poisoned(NamedTuple):
 
 @contextmanager
 def supervised(crew: Crew, count: int) -> Iterator[list[int]]:
-    """So many workers, and whoever dies is followed by another within a moment; the exit codes of the dead."""
+    """So many workers; whoever dies is followed by another in a moment. The exit codes of the dead."""
     workers = crew.hire(count)
     deaths: list[int] = []
     over = threading.Event()
@@ -53,7 +54,7 @@ def poison_among(crew: Crew, good_runs: int) -> Poisoned:
     names = [f"n{at}" for at in range(_CHAIN)]
     graph = crew.graph(
         [{"id": name, "function": "step"} for name in names],
-        [f"{a}>{b}" for a, b in zip(names, names[1:], strict=False)],
+        [f"{a}>{b}" for a, b in pairwise(names)],
     )
     bad = crew.graph("poison")
     with supervised(crew, 3) as deaths:
@@ -66,7 +67,9 @@ def poison_among(crew: Crew, good_runs: int) -> Poisoned:
         beside = _rate(crew, graph, good_runs)
         run = crew.ended(bad_run)
         assert run["error"]["type"] == "WorkerLost"
-        finished = crew.value("select extract(epoch from finished_at) from pgorch.runs where id = %s", bad_run)
+        finished = crew.value(
+            "select extract(epoch from finished_at) from pgorch.runs where id = %s", bad_run
+        )
         return Poisoned(without, beside, len(deaths), float(finished) - began_at)
 
 

@@ -30,9 +30,9 @@ _ATTEMPTS = """
 
 
 class Pause(NamedTuple):
-    """What came of a worker that was cut off from the database for a while. Seconds. `late_writes` counts what
-    was written into the history after the end of that while; the other two say how long after the end of its
-    lease, and after the end of that while, the worker last began an effect."""
+    """What came of a worker that was cut off from the database for a while. Seconds. `late_writes` counts
+    what was written into the history after the end of that while; the other two say how long after the end of
+    its lease, and after the end of that while, the worker last began an effect."""
 
     claimed_after: float
     late_writes: int
@@ -48,7 +48,7 @@ def seconds_after_kills(crew: Crew, kills: int) -> list[float]:
     took = []
     for done in range(kills):
         runs = crew.start(graph)
-        crew.until(lambda done=done: len(crew.effects()) == 2 * done + 1)
+        _until_effects(crew, 2 * done + 1)
         holder = crew.effects()[-1]["pid"]
         (victim,) = [w for w in workers if w.pid == holder]
         killed_at = time.time()
@@ -75,8 +75,8 @@ def pause_one(crew: Crew, *, lease: float, beat: float) -> Pause:
 
 
 def cut_off_one(crew: Crew, *, lease: float, beat: float) -> Pause:
-    """Holds the wires between a worker and the database open and dead for twice its lease, while its tool goes
-    on to have effects elsewhere."""
+    """Holds the wires between a worker and the database open and dead for twice its lease, while its tool
+    goes on to have effects elsewhere."""
     with Proxy(crew.dsn) as proxy:
         (deaf,) = crew.hire(through=proxy.dsn, lease=lease, beat=beat)
         run_id = _go_on(crew, lease, beat)
@@ -117,8 +117,8 @@ def _what_came_of(
 
 
 def seconds_after_sigterm(crew: Crew, times: int) -> list[float]:
-    """Tells a worker to end (SIGTERM) that has several runs under way; how long until each was gone on with by
-    another. None of the attempts is counted twice, and none is lost."""
+    """Tells a worker to end (SIGTERM) that has several runs under way; how long until another went on with
+    each. None of the attempts is counted twice, and none is lost."""
     nodes = [{"id": f"n{at}", "function": "step"} for at in range(400)]
     graph = crew.graph(nodes, [f"n{at}>n{at + 1}" for at in range(399)])
     (leaving,) = crew.hire()
@@ -126,7 +126,7 @@ def seconds_after_sigterm(crew: Crew, times: int) -> list[float]:
     for _ in range(times):
         before = crew.value("select count(*) from pgorch.history")
         runs = crew.start(graph, 5)
-        crew.until(lambda before=before: crew.value("select count(*) from pgorch.history") > before + 50)
+        crew.until_done(before + 50)
         (other,) = crew.hire()
         told_at = time.time()
         leaving.terminate()
@@ -139,6 +139,10 @@ def seconds_after_sigterm(crew: Crew, times: int) -> list[float]:
         assert crew.value(_ATTEMPTS, runs) == ["1"]
         leaving = other
     return took
+
+
+def _until_effects(crew: Crew, count: int) -> None:
+    crew.until(lambda: len(crew.effects()) == count)
 
 
 def process_state(pid: int) -> str:

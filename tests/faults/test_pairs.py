@@ -19,7 +19,7 @@ __all__ = ["fresh_database"]
 WRONG_STATE, AGAIN = "OR002", "40001"
 # What takes the run's lock waits for whoever has it. A claim, a sweep and a heartbeat wait for no run.
 NEED_THE_RUN = {"complete", "fail", "cancel", "decide", "signal", "retry", "migrate", "pause"}
-WAIT_FOR = {name: NEED_THE_RUN for name in CALLS} | {
+WAIT_FOR = dict.fromkeys(CALLS, NEED_THE_RUN) | {
     # It has a step and no run: who gets the run first waits at the step, if it changes that.
     "claim": {"cancel", "fail", "migrate", "pause", "retry"},
     # It has a step and the row of its own lease; not the run.
@@ -97,9 +97,12 @@ def was_taken(players: Players, scene: Scene, second: str, rival: Rival) -> bool
     try:
         rows = rival.rows()
     except psycopg.Error as problem:
-        if problem.sqlstate == WRONG_STATE:
-            return False
-        assert problem.sqlstate == AGAIN, f"{second}: {problem}"
-        query, parameters = scene.call(second)
-        rows = players.second.execute(query.encode(), parameters).fetchall()
+        state = problem.sqlstate
+    else:
+        return not any(row.get("kind") == "refused" for row in rows)
+    assert state in (WRONG_STATE, AGAIN), f"{second}: {state}"
+    if state == WRONG_STATE:
+        return False
+    query, parameters = scene.call(second)
+    rows = players.second.execute(query.encode(), parameters).fetchall()
     return not any(row.get("kind") == "refused" for row in rows)

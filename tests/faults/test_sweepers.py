@@ -26,7 +26,9 @@ def waiting(seconds: float) -> dict[str, Any]:
 def due(engine: Engine) -> Engine:
     """A hundred waits whose time has come."""
     graph = engine.graph(waiting(60))
-    engine.value("select pgorch.start_many(%s, array_fill('{}'::jsonb, array[%s]), p_bucket => 0)", graph, TIMERS)
+    engine.value(
+        "select pgorch.start_many(%s, array_fill('{}'::jsonb, array[%s]), p_bucket => 0)", graph, TIMERS
+    )
     engine.jump(timedelta(seconds=61))
     return engine
 

@@ -34,7 +34,9 @@ def test_a_worker_paused_for_longer_than_its_lease_begins_and_writes_nothing_mor
 
 def test_a_worker_cut_off_from_the_database_begins_no_effect_after_its_lease(crew: Crew) -> None:
     pause = cut_off_one(crew, lease=2.0, beat=0.5)
-    injected("the worker's wires held, open and dead, for twice the lease", "the lease is lost" in crew.logs())
+    injected(
+        "the worker's wires held, open and dead, for twice the lease", "the lease is lost" in crew.logs()
+    )
     print(pause)
     assert pause.claimed_after <= 2.0 + 2.0
     assert pause.late_writes == 0
@@ -67,4 +69,6 @@ def test_a_rolling_restart_under_load_burns_no_attempt(crew: Crew) -> None:
     assert max(took) < 10
     kinds = crew.value("select array_agg(distinct kind::text order by kind::text) from pgorch.history")
     assert kinds == ["run_completed", "step_completed"]
-    assert crew.value("select array_agg(distinct attempt) from pgorch.history where attempt is not null") == [1]
+    assert crew.value("select array_agg(distinct attempt) from pgorch.history where attempt is not null") == [
+        1
+    ]

@@ -103,3 +103,17 @@ def test_a_long_transaction_is_not_waited_for(database: str) -> None:
         assert problem.sqlstate == "OR002"
         assert "open for 5 seconds" in str(problem)
         graphs.value("select pgorch.delete_graph('g')")
+
+
+def test_a_version_that_a_schedule_starts_stays(graphs: Graphs) -> None:
+    graphs.create(tasks("a", name="g"))
+    second = graphs.create(tasks("a b", ["a>b"], name="g"))["graph_id"]
+    for started in ("g", "g@2", str(second)):
+        graphs.value("select pgorch.create_schedule('nightly', %s, '0 2 * * *')", started)
+        problem = refused(graphs, "g@2")
+        assert problem.sqlstate == "OR002"
+        assert problem.diag.message_primary == "g@2 is started by the schedule nightly"
+    graphs.value("select pgorch.delete_graph('g@1')")
+    graphs.value("select pgorch.delete_schedule('nightly')")
+    graphs.value("select pgorch.delete_graph('g@2')")
+    graphs.connection.execute("delete from pgorch.schedules")

@@ -209,3 +209,12 @@ def test_a_join_that_too_few_could_reach_is_explained_as_skipped(engine: Engine)
     rows = explained(engine, run_id, "d")
     assert taken(rows) == []
     assert "was skipped" in rows[0]["why"]
+
+
+@pytest.mark.parametrize("output", [5, "text", True, None, [1]])
+def test_a_node_is_explained_whatever_its_output_is(engine: Engine, output: Any) -> None:
+    run_id = engine.start(definition("a b", ["a>b"]))
+    engine.run({"a": output})
+    # As a session does that has asked nothing before.
+    engine.connection.execute("discard plans")
+    assert taken(explained(engine, run_id, "a")) == ["b"]

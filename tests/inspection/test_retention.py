@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -10,7 +11,7 @@ from psycopg import Connection
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from tests.support.engine import Engine, chain, definition
+from tests.support.engine import Engine, Fails, Step, chain, definition
 from tests.support.races import open_connection
 
 WEEK = timedelta(days=7)
@@ -257,3 +258,18 @@ def test_a_partition_in_use_is_dropped_another_time_and_the_runs_go_all_the_same
         other.rollback()
     old.maintain()
     assert not old.exists(name)
+
+
+def test_what_a_failed_run_had_written_goes_with_it(old: Past) -> None:
+    engine = old.engine
+    engine.start(definition(["s", {"id": "a", "into": "a"}, "b"], ["s>a", "s>b"]))
+
+    def broken(step: Step) -> Any:
+        raise Fails
+
+    engine.run({"a": 1, "b": broken})
+    assert engine.value("select count(*) from pgorch._writes") > 0
+    engine.jump("40 days")
+    old.maintain()
+    assert old.runs() == set()
+    assert engine.value("select count(*) from pgorch._writes") == 0

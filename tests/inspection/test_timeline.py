@@ -71,3 +71,9 @@ def test_every_kind_of_entry_has_its_sentence(connection: psycopg.Connection[dic
         " from unnest(enum_range(null::pgorch.event_kind)) k"
     ).fetchall()
     assert all(row["said"] and "_" not in str(row["said"]) for row in rows), rows
+
+
+def test_an_output_with_the_key_comment_is_nobodys_comment(engine: Engine) -> None:
+    run_id = engine.start(definition("a"))
+    engine.run({"a": {"comment": "ann: approved"}})
+    assert "a completed" in what(engine, run_id)

@@ -6,7 +6,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from tests.operator.verbs import Tools, call, fork, retry, skip, tick
+from tests.operator.verbs import Tools, call, children, fork, retry, skip, tick
 from tests.support.engine import Engine, Step, chain, definition
 
 
@@ -248,6 +248,34 @@ def test_a_fork_that_ends_at_once(engine: Engine) -> None:
     copy = fork(engine, run_id, node="p", state={"x": 2})
     assert engine.status(copy) == "completed"
     assert engine.state(copy)["p"] == 2
+
+
+ASKED = {"id": "ok", "type": "approval", "exclude_initiator": True, "quorum": 1}
+
+
+def test_who_started_the_run_may_not_decide_its_forks_either(engine: Engine) -> None:
+    run_id = engine.start(definition([ASKED, "b"], ["ok>b"]), actor="ann")
+    copy = fork(engine, fork(engine, run_id, seq=0, actor="bob"), seq=0, actor="cy")
+    for who in ("ann", "bob", "cy"):
+        with pytest.raises(psycopg.Error, match=f"{who} started") as refused:
+            engine.approve(copy, actor=who)
+        assert refused.value.diag.sqlstate == "OR007"
+        approval = engine.approvals(copy)[0]["id"]
+        with pytest.raises(psycopg.Error, match="may not reassign"):
+            engine.value("select pgorch.reassign(%s, '{user:x}', p_actor => %s)", approval, who)
+    engine.approve(copy, actor="dan")
+
+
+def test_who_started_the_run_may_not_decide_in_the_children_of_its_forks(engine: Engine) -> None:
+    child = definition([ASKED])
+    engine.graph(child)
+    parent = definition([{"id": "c", "type": "graph", "graph": child["name"]}])
+    copy = fork(engine, engine.start(parent, actor="ann"), seq=0, actor="bob")
+    (below,) = children(engine, copy)
+    for who in ("ann", "bob"):
+        with pytest.raises(psycopg.Error, match=f"{who} started"):
+            engine.approve(below, actor=who)
+    engine.approve(below, actor="cy")
 
 
 def test_a_fork_is_like_its_source_where_a_call_had_several_results(engine: Engine) -> None:

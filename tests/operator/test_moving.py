@@ -237,3 +237,22 @@ def test_a_run_that_is_being_undone_is_not_moved(engine: Engine) -> None:
     engine.worker.succeed(engine.worker.claim_one())
     engine.worker.fail(engine.worker.claim_one(), retryable=False)
     assert problems(engine, run_id, name) == ["what it has done is being undone"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "value"),
+    [
+        ("form", {"type": "object", "properties": {"n": {"type": "number"}}, "required": ["n"]}),
+        ("quorum", 2),
+        ("exclude_initiator", True),
+        ("assignees", ["role:finance"]),
+    ],
+)
+def test_the_rules_of_an_open_question_are_not_changed_by_moving(
+    engine: Engine, rule: str, value: Any
+) -> None:
+    run_id, name = versions(engine, definition([APPROVAL | {rule: value}]), definition([APPROVAL]))
+    [problem] = problems(engine, run_id, name)
+    assert "open question" in problem
+    assert rule in problem
+    engine.cancel(run_id)

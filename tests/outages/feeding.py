@@ -5,12 +5,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
 from psycopg.types.json import Jsonb
 
+from tests.outages.calls import percentile
 from tests.outages.cluster import Cluster
 from tests.outages.ground import Ground
 from tests.support.engine import chain
@@ -30,6 +31,9 @@ class Feeder:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._feed, daemon=True)
         self.started = 0
+        self.round_trips: list[tuple[float, float]] = []
+        """When (monotonic) a statement that does nothing was asked, and how many milliseconds it took: by
+        this one sees how busy the machine is."""
 
     def __enter__(self) -> "Feeder":
         self._thread.start()
@@ -41,8 +45,15 @@ class Feeder:
 
     def _feed(self) -> None:
         began = time.monotonic()
-        with psycopg.connect(self._dsn, autocommit=True, application_name="feeder") as db:
+        with (
+            # A test that ends early takes the server away.
+            contextlib.suppress(psycopg.OperationalError),
+            psycopg.connect(self._dsn, autocommit=True, application_name="feeder") as db,
+        ):
             while not self._stopping.wait(_TICK_SECONDS):
+                asked = time.monotonic()
+                db.execute("select 1")
+                self.round_trips.append((asked, (time.monotonic() - asked) * 1000))
                 wanted = int((time.monotonic() - began) * self._rate) - self.started
                 if wanted > 0:
                     # One by one, as callers do, not as one batch that is claimed together.
@@ -59,6 +70,34 @@ class Window:
     p50: float
     p95: float
     p99: float
+    blocks_per_step: float = 0.0
+    """Blocks of tables and indexes that the server looked at, however busy the machine was."""
+    idle_p99: float = 0.0
+    """The same milliseconds of a statement that does nothing."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A moment: the database's clock, ours (monotonic), and the blocks looked at so far."""
+
+    at: str
+    here: float
+    blocks: int
+
+
+def mark(ground: Ground) -> Mark:
+    row = ground.rows(
+        "select clock_timestamp()::text as at, d.blks_hit + d.blks_read as blocks from pg_stat_database d"
+        " where d.datname = current_database()"
+    )[0]
+    return Mark(row["at"], time.monotonic(), row["blocks"])
+
+
+def between(ground: Ground, feeder: Feeder, since: Mark, until: Mark) -> Window:
+    seen = window(ground, since.at, until.at)
+    steps = max(1.0, seen.steps_per_second * (until.here - since.here))
+    idle = [took for asked, took in feeder.round_trips if since.here <= asked < until.here]
+    return replace(seen, blocks_per_step=(until.blocks - since.blocks) / steps, idle_p99=percentile(idle, 99))
 
 
 def moment(ground: Ground) -> str:

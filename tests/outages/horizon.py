@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from tests.outages.feeding import Feeder, Window, dead_tuples, moment, steady_ground, window
+from tests.outages.feeding import Feeder, Window, between, dead_tuples, mark, steady_ground
 from tests.outages.ground import Ground
 
 
@@ -57,26 +57,22 @@ class Report:
 
 
 def measure(ground: Ground, graph: str, *, seconds: float, rate: float, clean_seconds: float) -> Report:
-    with Feeder(ground.dsn, graph, rate):
+    with Feeder(ground.dsn, graph, rate) as feeder:
         time.sleep(5)
-        marks = [moment(ground)]
+        marks = [mark(ground)]
         time.sleep(min(60.0, seconds / 2))
-        marks.append(moment(ground))
+        marks.append(mark(ground))
         with Holder(ground.dsn) as holder:
-            pinned = moment(ground)
-            time.sleep(seconds / 4)
-            early = moment(ground)
-            time.sleep(seconds / 2)
-            late = moment(ground)
-            time.sleep(seconds / 4)
-            end = moment(ground)
+            for part in (0, seconds / 4, seconds / 2, seconds / 4):
+                time.sleep(part)
+                marks.append(mark(ground))
             age = ground.value("select age(backend_xmin) from pg_stat_activity where pid = %s", holder.pid)
             held = sum(dead for _, dead in dead_tuples(ground).values())
         clean_after = ground.until(lambda: is_clean(ground), clean_seconds, "the hot tables are clean")
     return Report(
-        window(ground, marks[0], marks[1]),
-        window(ground, pinned, early),
-        window(ground, late, end),
+        between(ground, feeder, marks[0], marks[1]),
+        between(ground, feeder, marks[2], marks[3]),
+        between(ground, feeder, marks[4], marks[5]),
         int(age),
         held,
         clean_after,

@@ -93,7 +93,6 @@ def test_a_worker_s_wrong_clock_changes_nothing(ground: Ground, offset: str) -> 
     ground.worker(
         environment={"LD_PRELOAD": library, "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1",
                      "TZ": "America/St_Johns"},
-        lease=3, beat=0.3,
     )  # fmt: skip
     runs = ground.start(waiting, 5) + ground.start(napping, 5, {"seconds": 5})
     ground.start(graph, 50)
@@ -114,7 +113,7 @@ def test_a_worker_s_wrong_clock_changes_nothing(ground: Ground, offset: str) -> 
     print(f"injected: a worker's clock off by {offset} (its log says {stamps[0]}); waits of 3 s took"
           f" {min(took):.2f} to {max(took):.2f} s")  # fmt: skip
     skew = time.mktime(time.strptime(stamps[0], "%Y-%m-%d %H:%M:%S")) - time.time()
-    assert said == 1
+    assert said >= 1
     assert abs(skew) > 300
     assert len(took) == 5
     assert min(took) >= 3

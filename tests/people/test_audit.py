@@ -75,3 +75,23 @@ def test_its_owner_has_no_right_to_change_it_either(people: People) -> None:
         where c.oid = 'pgorch.audit'::regclass and a.grantee = c.relowner""")
     assert {"INSERT", "SELECT"} <= set(rights)
     assert not {"UPDATE", "DELETE", "TRUNCATE"} & set(rights)
+
+
+def test_the_audit_is_listed_newest_first(people: People) -> None:
+    first, second = people.ask(ASKING | {"name": "one"}), people.ask(ASKING | {"name": "two"})
+    people.engine.approve(first, actor="ann")
+    people.engine.reject(second, actor="bob", comment="no")
+    people.engine.cancel(first)
+
+    def listed(**options: object) -> list[tuple[str, str]]:
+        call = ", ".join(f"p_{name} => %s" for name in options)
+        rows = people.engine.rows(f"select * from pgorch.list_audit({call})", *options.values())
+        return [(row["actor"], row["action"]) for row in rows if row["run_id"]]
+
+    user = people.engine.value("select session_user::text")
+    assert listed() == [(user, "cancel"), ("bob", "reject"), ("ann", "approve")]
+    assert listed(run_id=first) == [(user, "cancel"), ("ann", "approve")]
+    assert listed(actor="bob") == [("bob", "reject")]
+    assert listed(action="approve") == [("ann", "approve")]
+    [newest] = people.engine.rows("select * from pgorch.list_audit(p_limit => 1)")
+    assert listed(before=newest["id"], limit=1) == [("bob", "reject")]

@@ -1,9 +1,11 @@
 """Who may decide, and who may not."""
 
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from tests.people.conftest import People
 from tests.support.engine import definition
@@ -124,6 +126,60 @@ def test_an_approval_of_another_run_is_refused_with_that_reason(people: People) 
     mine, other = people.engine.start(graph, bucket=0), people.engine.start(graph, bucket=0)
     with pytest.raises(psycopg.Error, match="belongs to another run"):
         people.engine.approve(mine, approval_id=people.open(other))
+
+
+def skip(people: People, run_id: UUID, **options: Any) -> Any:
+    arguments = {"p_run_id": run_id, **{f"p_{key}": value for key, value in options.items()}}
+    call = ", ".join(f"{name} => %s" for name in arguments)
+    return people.engine.value(f"select pgorch.skip({call})", *arguments.values())
+
+
+def test_an_approval_is_skipped_only_by_who_could_decide_it_alone(people: People) -> None:
+    engine = people.engine
+    asked = {"id": "ok", "type": "approval", "assignees": ["role:finance"], "exclude_initiator": True}
+    for more, may in (({}, True), ({"quorum": 2}, False)):
+        run_id = people.ask(definition([asked | more, "b"], ["ok>b"]), actor="ann")
+        for who in ({"actor": "eve"}, {"actor": "eve", "roles": ["operator"]},
+                    {"actor": "ann", "roles": ["finance"]}):  # fmt: skip
+            with pytest.raises(psycopg.Error) as refused:
+                skip(people, run_id, **who)
+            assert refused.value.diag.sqlstate == "OR007"
+            [told] = engine.rows(
+                "select * from pgorch.bulk('skip', %s, p_dry_run => false, p_actor => %s, p_roles => %s)",
+                Jsonb({"graph": engine.value("select name from pgorch.graphs order by id desc limit 1"),
+                       "status": "awaiting_approval"}), who["actor"], who.get("roles"),
+            )  # fmt: skip
+            assert "may not" in told["problem"] or "is not asked" in told["problem"]
+        if not may:
+            with pytest.raises(psycopg.Error, match="2 people must approve"):
+                skip(people, run_id, actor="bob", roles=["finance"])
+            skip(people, run_id, actor="root", roles=["admin"])
+        else:
+            skip(people, run_id, actor="bob", roles=["finance"])
+        assert engine.status(run_id) == "running"
+    # The owner of the schema, in psql.
+    assert skip(people, people.ask(definition([asked]), actor="ann")) == "completed"
+
+
+def test_a_rejection_that_ended_a_run_is_not_skipped_by_anybody(people: People) -> None:
+    asked = {"id": "ok", "type": "approval", "assignees": ["role:finance"]}
+    run_id = people.ask(definition([asked, "b"], ["ok>b"]))
+    people.engine.reject(run_id, actor="bob", roles=["finance"])
+    assert people.engine.status(run_id) == "failed"
+    for options in ({}, {"node": "ok"}):
+        with pytest.raises(psycopg.Error) as refused:
+            skip(people, run_id, actor="eve", roles=["operator"], **options)
+        assert refused.value.diag.sqlstate == "OR007"
+    assert skip(people, run_id, actor="bob", roles=["finance"]) == "running"
+
+
+def test_a_database_user_skips_what_he_could_decide(people: People) -> None:
+    ann, bob = people.role("ann"), people.role("bob")
+    run_id = people.ask(definition([{"id": "ok", "type": "approval", "assignees": [f"user:{ann}"]}]))
+    with people.session_of(bob), pytest.raises(psycopg.Error, match="is not asked"):
+        skip(people, run_id)
+    with people.session_of(ann):
+        assert skip(people, run_id) == "completed"
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,26 @@ def test_the_document_tells_how_it_was_decided(people: People) -> None:
     assert [event["kind"] for event in shown["events"]] == ["approval_requested", "approval_decided"]
 
 
+def test_an_approval_is_not_passed_on_to_fewer_people_than_must_approve(people: People) -> None:
+    approval_id = people.open(people.ask(asking(quorum=2)))
+    for few in (["user:cy"], ["user:cy", "user:cy"]):
+        with pytest.raises(psycopg.Error, match="2 people must approve") as refused:
+            reassign(people, approval_id, few, actor="ann")
+        assert refused.value.diag.sqlstate == "OR006"
+    reassign(people, approval_id, ["role:cfo"], actor="ann")
+    reassign(people, approval_id, ["user:cy", "user:di"], actor="cy", roles=["cfo"])
+
+
+def test_those_who_have_approved_count_when_it_is_passed_on(people: People) -> None:
+    run_id = people.ask(asking(quorum=2))
+    people.engine.approve(run_id, actor="ann")
+    with pytest.raises(psycopg.Error, match="2 people must approve"):
+        reassign(people, people.open(run_id), ["user:ann"], actor="ann")
+    reassign(people, people.open(run_id), ["user:bob"], actor="ann")
+    people.engine.approve(run_id, actor="bob")
+    assert people.engine.approvals(run_id)[0]["status"] == "approved"
+
+
 @pytest.mark.parametrize("show", [None, {"other": 1}])
 def test_the_input_of_an_approval_is_shown_where_nothing_else_is(people: People, show: Any) -> None:
     more = {} if show is None else {"show": show}

@@ -82,6 +82,7 @@ def use_everything(engine: Engine) -> None:
     engine.jump("1 minute")
     worker.enlist()
     worker.beat(MINE)
+    assert engine.value("select pgorch.is_to_drain(%s, %s)", MINE, worker.id) is False
     leaving = Worker(engine.connection, worker.tools, engine.buckets).enlist()
     assert len(leaving.claim(5)) == 1
     assert leaving.leave() == 1
@@ -110,6 +111,11 @@ def use_everything(engine: Engine) -> None:
     recorded = "select pgorch.record_delivery(%s, %s, %s, %s, null)"
     assert value(recorded, MINE, due[0]["id"], due[0]["attempt"], 204) == "delivered"
     assert value(recorded, MINE, due[1]["id"], due[1]["attempt"], 500) == "pending"
+    engine.connection.execute(
+        "update pgorch.hook_deliveries set status = 'dead', next_at = null, ended_at = now()"
+        " where bucket = %s and id = %s", [MINE, due[1]["id"]],
+    )  # fmt: skip
+    assert value("select pgorch.resend_delivery(%s)", due[1]["id"]) == due[1]["id"]
     value("select pgorch.tend_deliveries(%s)", MINE)
 
 
@@ -290,17 +296,18 @@ def test_the_document_of_a_run_touches_its_bucket_alone(
 
 CALLED = """
     advance approval_document approve beat cancel check_move claim_deliveries comment create_schedule
-    decide delete_schedule diff_states enlist_worker explain export_run fire_schedule fork leave move pause
-    pause_schedule perform_sql reassign record_delivery reject resume resume_schedule retry run_document
-    run_events run_progress run_sql_steps run_state run_tree schedule_document set_labels signal skip start
-    start_many state_at tend_deliveries tick timeline trigger_schedule watch_run
+    decide delete_schedule diff_states enlist_worker explain export_run fire_schedule fork is_to_drain
+    leave move pause pause_schedule perform_sql reassign record_delivery reject resend_delivery resume
+    resume_schedule retry run_document run_events run_progress run_sql_steps run_state run_tree
+    schedule_document set_labels signal skip start start_many state_at tend_deliveries tick timeline
+    trigger_schedule watch_run
 """
 # Or for runs wherever they are.
 WITHOUT_RUNS = """
     api_principal bucket_count bucket_of bulk clock_now create_graph create_hook create_key delete_graph
-    delete_hook drop_limit due_schedules explain_graph fail_schedule find_graph maintain new_hook_secret
-    new_run_id pause_hook register_tools resume_hook retention revoke_key rotate_hook_secret set_clock
-    set_limit set_retention test_hook update_hook uuid7 validate_graph
+    delete_hook drain_worker drop_limit due_schedules explain_graph fail_schedule find_graph list_audit
+    maintain new_hook_secret new_run_id pause_hook register_tools resume_hook retention revoke_key
+    rotate_hook_secret set_clock set_limit set_retention test_hook update_hook uuid7 validate_graph
 """
 
 

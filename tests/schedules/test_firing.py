@@ -306,3 +306,24 @@ def test_the_initiator_is_who_described_the_schedule_last(place: Place) -> None:
     place.create(actor="bob", overlap="allow", input={"n": 1})
     place.day("2025-01-02 02:00")
     assert [run["initiator"] for run in place.runs()] == ["ada", "bob"]
+
+
+def test_a_run_that_goes_on_for_long_is_not_forgotten(place: Place) -> None:
+    place.it_is("2025-01-01 00:00")
+    place.create(cron="* * * * *")
+    place.day("2025-01-01 00:01")
+    assert place.firings() == [("01 00:01", "started")]
+    place.rows(
+        "select pgorch._log_firing('nightly', pgorch.clock_now(), pgorch.clock_now(), 'skipped')"
+        " from generate_series(1, 120)"
+    )
+    place.day("2025-01-01 02:02")
+    assert [outcome for _, outcome in place.firings()] == ["started"] + ["skipped"] * 98 + [
+        "missed",
+        "skipped",
+    ]
+    assert len(place.runs()) == 1
+    place.end(place.runs()[0]["run_id"])
+    place.day("2025-01-01 02:03")
+    assert len(place.runs()) == 2
+    assert len(place.firings()) == 100

@@ -56,7 +56,7 @@ _DROP = """
         end loop;
         for found in select p.oid::regprocedure as name from pg_proc p
                      where p.pronamespace = 'public'::regnamespace loop
-            execute format('drop function %s', found.name);
+            execute format('drop function if exists %s cascade', found.name);
         end loop;
     end $$
 """

@@ -59,6 +59,10 @@ INVARIANTS: dict[str, str] = {
         where (r.status = 'paused' and s.lane_tool is not null)
            or (r.status <> 'paused' and s.held = 'paused')
     """,
+    "I1 who wrote what is known of runs that there are": """
+        select w.run_id, w.key as why from pgorch._writes w
+        where not exists (select from pgorch.runs r where r.bucket = w.bucket and r.id = w.run_id)
+    """,
     "I1 an open approval and its step exist together": """
         select coalesce(s.run_id, a.run_id) as run_id, coalesce(s.node, a.node) as why
         from (select * from pgorch.steps where kind = 'approval') s

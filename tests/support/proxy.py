@@ -70,7 +70,7 @@ class Proxy:
         # Without these the client's first bytes would ask for encryption.
         self.dsn = make_conninfo(dsn, host="127.0.0.1", port=port, sslmode="disable", gssencmode="disable")
         self.happened: Counter[str] = Counter()
-        """What was done so often: reply eaten, request eaten, reset, swallowed, delayed, refused."""
+        """What was done so often: reply eaten, request eaten, reset, swallowed, delayed, held, refused."""
         self._random = random.Random(seed)
         self._line = Line()
         self._wires: set[Wire] = set()
@@ -124,6 +124,17 @@ class Proxy:
             return len(wires)
 
         return self._at_once(reset)
+
+    def strand(self) -> int:
+        """Every connection that is open now is dead for ever, and nobody is told; new ones work. Returns how
+        many there were."""
+
+        def strand() -> int:
+            for wire in self._wires:
+                wire.dead = True
+            return len(self._wires)
+
+        return self._at_once(strand)
 
     # For a while ----------------------------------------------------------------------------------
 
@@ -258,7 +269,9 @@ class Proxy:
 
     async def _comes_through(self, wire: Wire, data: bytes) -> bool:
         """False: it is swallowed. Else returns when it may be passed on."""
-        await self._flowing.wait()
+        if not self._flowing.is_set():
+            self.happened["held"] += 1
+            await self._flowing.wait()
         line = self._line
         if line.delay or line.bytes_per_second:
             self.happened["delayed"] += 1

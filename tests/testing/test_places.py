@@ -6,9 +6,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 
 import pgorch.testing
-from tests.support.engine import chain
+from pgorch.errors import ConfigError
+from tests.support.engine import Engine, chain
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = """
@@ -103,3 +105,29 @@ def test_without_a_database_there_is_an_embedded_one_and_the_plugin_shares_it(
     ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
     assert "2 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_database_with_living_workers_is_no_place_for_tests(database: str) -> None:
+    with psycopg.connect(database, autocommit=True, row_factory=dict_row) as connection:
+        engine = Engine(connection)
+        run_id = engine.start(chain("a"))
+        live = engine.new_worker(name="live")
+        with (
+            pytest.raises(ConfigError, match="live") as refused,
+            pgorch.testing.database(database) as db,
+        ):
+            db.run(chain("b"))
+        assert "workers" in str(refused.value)
+        assert len(live.claim(5)) == 1
+        live.leave()
+        with pgorch.testing.database(database) as db:
+            waits = db.run({"name": "w", "nodes": [{"id": "w", "type": "wait", "for": "1 hour"}],
+                            "edges": [], "start_node": "w"})  # fmt: skip
+            late = engine.new_worker(name="late")
+            with pytest.raises(ConfigError, match="late"):
+                waits.advance_clock("2 hours")
+            connection.execute("set lock_timeout = '5s'")
+            late.beat()
+            assert len(late.claim(5)) == 1
+        engine.cancel(run_id)
+        late.leave()

@@ -107,3 +107,28 @@ async def test_stopping_before_start_and_twice_is_fine(place: Place) -> None:
     await place.stop()
     worker.drain()
     await asyncio.wait_for(worker.run(), 20)
+
+
+async def test_a_worker_drains_when_it_is_asked_to(place: Place) -> None:
+    began, release = asyncio.Event(), asyncio.Event()
+
+    @place.tool
+    async def a() -> dict[str, int]:
+        began.set()
+        await release.wait()
+        return {"a": 1}
+
+    @place.tool
+    def b() -> None: ...
+
+    run_id = place.start(place.create(chain("a b")))
+    worker = await place.work(name="anna")
+    await began.wait()
+    place.value("select pgorch.drain_worker('anna', 'ann')")
+    await place.until(lambda: worker._to_drain)
+    release.set()
+    await place.until(lambda: place.value("select count(*) from pgorch._worker_leases") == 0)
+    assert [(n["node"], n["attempt"]) for n in place.run(run_id)["current_nodes"]] == [("b", 0)]
+    audited = "select actor from pgorch.audit where action = 'drain_worker'"
+    assert place.value(audited) == "ann"
+    await place.stop()

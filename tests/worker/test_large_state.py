@@ -81,7 +81,11 @@ async def test_who_asks_for_more_than_can_be_delivered_asks_for_less(place: Plac
     @place.tool
     async def a() -> None: ...
 
-    runs = place.start_many(place.graph("a"), [{}] * 20)
-    await place.work()
-    for run_id in runs:
-        assert (await place.ended(run_id))["status"] == "completed"
+    try:
+        runs = place.start_many(place.graph("a"), [{}] * 20)
+        await place.work()
+        for run_id in runs:
+            assert (await place.ended(run_id))["status"] == "completed"
+    finally:
+        # Other tests use this database after us.
+        place.connection.execute("drop function too_many() cascade")

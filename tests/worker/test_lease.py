@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import threading
+from datetime import datetime
 
+import psycopg
 import pytest
 
 from pgorch.tool import Context
@@ -162,3 +164,26 @@ async def test_a_heartbeat_with_a_new_session_has_a_new_marker(place: Place) -> 
         )
 
     await place.until(renewed)
+
+
+async def test_a_heartbeat_that_waits_for_its_row_keeps_its_session(place: Place) -> None:
+    """A long call of advance() holds the lease's row. With another session the marker would be free in
+    between, and the next worker that looks would declare this one dead."""
+    await place.work()
+    leases = "select l.bucket, l.worker_id, l.marker, l.status from pgorch._worker_leases l order by 1, 2"
+    before = place.connection.execute(leases).fetchall()
+    waiting = (
+        "select a.query_start from pg_stat_activity a where a.datname = current_database()"
+        " and a.wait_event_type = 'Lock' and a.query like '%pgorch.beat(%'"
+    )
+    seen: set[datetime] = set()
+    with psycopg.connect(place.dsn) as holder:
+        holder.execute("select from pgorch._worker_leases for update")
+
+        def tried_three_times() -> bool:
+            seen.update(row["query_start"] for row in place.connection.execute(waiting.encode()).fetchall())
+            return len(seen) >= 3
+
+        await place.until(tried_three_times)
+    await place.work()
+    assert [row for row in place.connection.execute(leases).fetchall() if row in before] == before

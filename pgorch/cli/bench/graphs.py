@@ -5,7 +5,7 @@ from typing import Any
 QUEUE = "pgorch_bench"
 
 
-def chain(steps: int) -> dict[str, Any]:
+def chain(steps: int, *, tool: str = "pgorch_bench_step") -> dict[str, Any]:
     """A chain of steps with a condition on every third edge."""
     edges: list[dict[str, Any]] = []
     for number in range(1, steps):
@@ -13,8 +13,8 @@ def chain(steps: int) -> dict[str, Any]:
         if number % 3 == 0:
             edge["condition"] = "$.value >= 0"
         edges.append(edge)
-    nodes = [{"id": f"n{number}", "function": "pgorch_bench_step"} for number in range(1, steps + 1)]
-    return {"name": f"pgorch_bench_{steps}", "nodes": nodes, "edges": edges, "start_node": "n1"}
+    nodes = [{"id": f"n{number}", "function": tool} for number in range(1, steps + 1)]
+    return {"name": f"{tool}_{steps}", "nodes": nodes, "edges": edges, "start_node": "n1"}
 
 
 def approval() -> dict[str, Any]:

@@ -12,6 +12,12 @@ async def step() -> dict[str, Any]:
     return {"value": 7, "status": "ok"}
 
 
+@tool(name="pgorch_bench_text")
+async def text() -> dict[str, Any]:
+    """Give a hundred bytes back."""
+    return {"text": "x" * 89}
+
+
 @tool(name="pgorch_bench_now")
 async def now() -> dict[str, float]:
     """Tell when this ran."""

@@ -1,0 +1,1 @@
+"""Other durable engines, measured beside pgorch: `python -m tests.bench.peers`."""
