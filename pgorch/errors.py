@@ -67,7 +67,8 @@ class IdempotencyConflict(PgorchError):
 class InvalidValue(PgorchError):
     """A value is outside what pgorch accepts, for instance no strict JSON.
 
-    `errors` holds what does not fit the form of an approval, each as path, code, message and hint.
+    `errors` holds what does not fit, each as path (a JSON pointer), code, message and hint, if
+    that is known.
     """
 
     code = "OR006"

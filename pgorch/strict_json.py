@@ -18,17 +18,17 @@ from uuid import UUID
 import orjson
 
 from pgorch.errors import InvalidValue
+from pgorch.json_places import STRING, Path, clipped, line_and_column, path_at, pointer, sentence_part
 
 MAX_DEPTH: Final = 64
 MAX_INPUT_BYTES: Final = 4 * 1024 * 1024
 MAX_RESULT_BYTES: Final = 1024 * 1024
 MAX_INTEGER: Final = 2**53
 
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_STRING = re.compile(STRING, re.DOTALL)
 _LONG_INTEGER = re.compile(rb"(?<![0-9.eE+-])-?[1-9][0-9]{15,}(?![0-9.eE])")
 _STRING_OR_LONG_INTEGER = re.compile(_STRING.pattern + rb"|(" + _LONG_INTEGER.pattern + rb")", re.DOTALL)
 _LONG_DIGITS = re.compile(rb"(?<![0-9.])[1-9][0-9]{15}")
-_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _ADVICE: Final = {
     "BaseModel": "Return model.model_dump(mode='json').",
     "Decimal": "Return str(value), or float(value) if it may lose digits.",
@@ -52,9 +52,11 @@ def loads(data: bytes | bytearray | str, *, what: str = "The body", limit: int =
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise InvalidValue(
+        raise _invalid(
             f"{what} is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno}).",
-            hint="JSON of RFC 8259 in UTF-8 is expected.",
+            "JSON of RFC 8259 in UTF-8 is expected.",
+            path_at(text, len(error.doc[: error.pos].encode("utf-8", "surrogatepass"))),
+            "no_json",
         ) from None
     bare = _STRING.sub(b"", text)
     if _LONG_INTEGER.search(bare):
@@ -107,7 +109,7 @@ def is_exact(number: int) -> bool:
 
 def _check(value: Any, what: str) -> None:
     """Walk `value` and raise InvalidValue at the first thing that is not allowed."""
-    todo: list[tuple[Any, tuple[str | int, ...]]] = [(value, ())]
+    todo: list[tuple[Any, Path]] = [(value, ())]
     while todo:
         item, path = todo.pop()
         kind = type(item)
@@ -119,9 +121,12 @@ def _check(value: Any, what: str) -> None:
             _check_depth(path, what)
             for key in item:
                 if type(key) is not str:
-                    raise InvalidValue(
-                        f"{what} has the key {_shown(key)} {_at(path)}: {_article(key)}, not a string.",
-                        hint="Keys of JSON objects are strings.",
+                    raise _invalid(
+                        f"{what} has the key {_shown(key)} {sentence_part(path)}:"
+                        f" {_article(key)}, not a string.",
+                        "Keys of JSON objects are strings.",
+                        path,
+                        "key",
                     )
                 _check_scalar(key, (*path, key), what)
             todo.extend((member, (*path, key)) for key, member in reversed(item.items()))
@@ -136,50 +141,69 @@ def _check(value: Any, what: str) -> None:
             _check_depth(path, what)
             todo.extend((getattr(item, f.name), (*path, f.name)) for f in dataclasses.fields(item))
         elif not isinstance(item, datetime | date | time | UUID):
-            raise InvalidValue(
-                f"{what} holds {_article(item)} {_at(path)}, which JSON cannot express.", hint=_advice(item)
+            raise _invalid(
+                f"{what} holds {_article(item)} {sentence_part(path)}, which JSON cannot express.",
+                _advice(item),
+                path,
+                "type",
             )
 
 
-def _check_scalar(item: str | int | float, path: tuple[str | int, ...], what: str) -> None:
+def _check_scalar(item: str | int | float, path: Path, what: str) -> None:
     if isinstance(item, str):
         if "\0" in item:
-            raise InvalidValue(
-                f"{what} holds a NUL character {_at(path)}, which Postgres cannot store.",
-                hint="Remove it, or encode the text, for instance as base64.",
+            raise _invalid(
+                f"{what} holds a NUL character {sentence_part(path)}, which Postgres cannot store.",
+                "Remove it, or encode the text, for instance as base64.",
+                path,
+                "nul",
             )
         if not item.isascii() and any("\ud800" <= character <= "\udfff" for character in item):
-            raise InvalidValue(
-                f"{what} holds half of a surrogate pair {_at(path)}, which is no text.",
-                hint="Text must be valid Unicode: check how it was decoded.",
+            raise _invalid(
+                f"{what} holds half of a surrogate pair {sentence_part(path)}, which is no text.",
+                "Text must be valid Unicode: check how it was decoded.",
+                path,
+                "surrogate",
             )
     elif isinstance(item, float):
         if not math.isfinite(item):
-            raise InvalidValue(
-                f"{what} holds {_shown(item)} {_at(path)}, which JSON cannot express.",
-                hint="Use null, or leave the key out.",
+            raise _invalid(
+                f"{what} holds {_shown(item)} {sentence_part(path)}, which JSON cannot express.",
+                "Use null, or leave the key out.",
+                path,
+                "number",
             )
     elif not is_exact(item):
-        raise InvalidValue(
-            f"{what} holds the integer {_shown(item)} {_at(path)}, which clients cannot read exactly.",
-            hint="Integers go up to 2^53; pass a larger one as a string.",
+        raise _invalid(
+            f"{what} holds the integer {_shown(item)} {sentence_part(path)},"
+            " which clients cannot read exactly.",
+            "Integers go up to 2^53; pass a larger one as a string.",
+            path,
+            "number",
         )
 
 
-def _check_depth(path: tuple[str | int, ...], what: str) -> None:
+def _check_depth(path: Path, what: str) -> None:
     if len(path) >= MAX_DEPTH:
-        raise InvalidValue(f"{what} is nested deeper than {MAX_DEPTH} levels.", hint="Flatten it.")
+        raise _invalid(f"{what} is nested deeper than {MAX_DEPTH} levels.", "Flatten it.", path, "depth")
+
+
+def _invalid(message: str, hint: str, path: Path, code: str) -> InvalidValue:
+    fault = {"path": pointer(path), "code": code, "message": message, "hint": hint}
+    return InvalidValue(message, errors=[fault], hint=hint)
 
 
 def _check_integers(text: bytes, what: str) -> None:
     for match in _STRING_OR_LONG_INTEGER.finditer(text):
         digits = match.group(1)
         if digits is not None and (len(digits) > 310 or not is_exact(int(digits))):
-            place = _line_and_column(text, match.start())
-            raise InvalidValue(
-                f"{what} holds the integer {_clipped(digits.decode())} ({place}), "
+            place = line_and_column(text, match.start())
+            raise _invalid(
+                f"{what} holds the integer {clipped(digits.decode())} ({place}), "
                 "which clients cannot read exactly.",
-                hint="Integers go up to 2^53; send a larger one as a string.",
+                "Integers go up to 2^53; send a larger one as a string.",
+                path_at(text, match.start()),
+                "number",
             )
 
 
@@ -207,10 +231,12 @@ def _report_duplicate(value: Any, text: bytes, what: str) -> None:
         elif members[-1][1]:
             name = orjson.dumps(orjson.loads(key))
             if name in members[-1][0]:
-                place = _line_and_column(text, position)
-                raise InvalidValue(
-                    f"{what} has the key {_clipped(name.decode())} twice in one object ({place}).",
-                    hint="Readers disagree on which of the two counts: keep one.",
+                place = line_and_column(text, position)
+                raise _invalid(
+                    f"{what} has the key {clipped(name.decode())} twice in one object ({place}).",
+                    "Readers disagree on which of the two counts: keep one.",
+                    path_at(text, position),
+                    "key",
                 )
             members[-1][0].add(name)
 
@@ -224,33 +250,11 @@ def _tokens(text: bytes) -> Iterator[tuple[bytes, int, bytes]]:
             yield b"key", match.start(), match.group(1)
 
 
-def _line_and_column(text: bytes, position: int) -> str:
-    start = text.rfind(b"\n", 0, position) + 1
-    line = text.count(b"\n", 0, position) + 1
-    return f"line {line}, column {len(text[start:position].decode()) + 1}"
-
-
-def _at(path: tuple[str | int, ...]) -> str:
-    if not path:
-        return "at its top"
-    text = ""
-    for step in path:
-        if isinstance(step, int):
-            text += f"[{step}]"
-        else:
-            text += f".{step}" if _PLAIN_NAME.match(step) else f'."{_clipped(step)}"'
-    return "at $" + text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\u0000")
-
-
 def _shown(value: Any) -> str:
     try:
-        return _clipped(repr(value))
+        return clipped(repr(value))
     except Exception:  # a repr of the user's own, or an integer of more than 4,300 digits
         return f"({_article(value)} that cannot be shown)"
-
-
-def _clipped(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _article(value: Any) -> str:

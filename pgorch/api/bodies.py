@@ -36,7 +36,7 @@ def loaded(body: bytes, limit: int) -> Any:
         return strict_json.loads(body, limit=limit)
     except InvalidValue as error:
         kind = "invalid-value" if _is_json(body) else "not-json"
-        raise Problem(kind, str(error), hint=error.hint) from None
+        raise Problem(kind, str(error), hint=error.hint, errors=error.errors) from None
 
 
 async def read_object(request: Request, limit: int = strict_json.MAX_INPUT_BYTES) -> dict[str, Any]:

@@ -29,8 +29,10 @@ from pgorch.errors import PgorchError
 logger = logging.getLogger("pgorch.api")
 
 PING_SECONDS: Final = 15.0
-# Each event may have an output of 1 MiB.
+# Each event may have an output of 1 MiB, and what is read waits in memory for a client that may be slow.
 BATCH: Final = 100
+_FIRST_BATCH: Final = 8
+_BATCH_BYTES: Final = 1024 * 1024
 _LARGEST: Final = 2**31 - 1
 AFTER: Final = Parameter(
     "after",
@@ -70,6 +72,7 @@ class EventStream(Response):
         self._run_id = run_id
         self._after = after
         self._ndjson = ndjson
+        self._batch = min(_FIRST_BATCH, BATCH)
         self.status_code = 200
         self.background = None
         # Without a charset: both formats are UTF-8 by definition. The last header is for nginx.
@@ -104,7 +107,11 @@ class EventStream(Response):
                 return
             if events:
                 self._after = events[-1].seq
-                yield b"".join(self._written(event.seq, event.event) for event in events)
+                chunk = b"".join(self._written(event.seq, event.event) for event in events)
+                self._batch = min(
+                    BATCH, max(1, len(events) * 2 * _BATCH_BYTES // (len(chunk) + _BATCH_BYTES))
+                )
+                yield chunk
                 ping_at = time.monotonic() + PING_SECONDS
             if status in ENDED and self._after >= seq:
                 return
@@ -130,7 +137,7 @@ class EventStream(Response):
             status, seq = waiter.last_seen = await queries.watch_run(self._run_id, WATCH_SECONDS)
             if seq <= self._after:
                 return status, seq, []
-            return status, seq, await queries.run_events(self._run_id, self._after, BATCH)
+            return status, seq, await queries.run_events(self._run_id, self._after, self._batch)
 
     def _written(self, seq: int, event: Any) -> bytes:
         if self._ndjson:
@@ -140,8 +147,9 @@ class EventStream(Response):
 
 def _after(request: Request) -> int:
     header = request.headers.get("last-event-id")
+    after = integer(request, AFTER) or 0
     if header is None:
-        return integer(request, AFTER) or 0
+        return after
     if not header.isdecimal() or not header.isascii() or int(header[:11]) > _LARGEST:
         raise Problem("invalid-value", f"Last-Event-ID is an integer from 0 to {_LARGEST}.")
     return int(header)

@@ -22,6 +22,7 @@ _KEY: Final = {
     "description": "A key, made with `pgorch keys create NAME --role ROLE`. Each operation names the roles of"
     " which it needs one. A server that was started without keys (`pgorch dev`) asks for none.",
 }
+_SSE: Final = "text/event-stream"
 _BODY_PROBLEMS: Final = (
     "not-json",
     "request-timeout",
@@ -98,7 +99,10 @@ def _responses(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
     responses: dict[int, Any] = {
         endpoint.success: {
             "description": endpoint.summary,
-            "content": {media_type: {"schema": answer} for media_type in endpoint.media_types},
+            "content": {
+                media_type: {"schema": _server_sent(answer) if media_type == _SSE else answer}
+                for media_type in endpoint.media_types
+            },
         },
     }
     for status, description in endpoint.other_statuses.items():
@@ -116,6 +120,16 @@ def _responses(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
         if status in _HEADERS:
             responses[status]["headers"] = _HEADERS[status]
     return {str(status): responses[status] for status in sorted(responses)}
+
+
+def _server_sent(data: dict[str, Any]) -> dict[str, Any]:
+    """A server-sent event: its fields, as OpenAPI 3.2 describes them, with JSON as its data."""
+    text = {"type": "string", "contentMediaType": "application/json", "contentSchema": data}
+    return {
+        "type": "object",
+        "required": ["data"],
+        "properties": {"id": {"type": "string", "description": "For Last-Event-ID."}, "data": text},
+    }
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:

@@ -69,6 +69,9 @@ _SEE_AUDIT = Permission.SEE_AUDIT
 _SEE_APPROVALS, _DECIDE, _ADMINISTER = Permission.SEE_APPROVALS, Permission.DECIDE, Permission.ADMINISTER
 _ANYTHING: Final[dict[str, Any]] = {"type": "object"}
 _TEXT: Final[dict[str, Any]] = {"type": "string"}
+_WHATEVER: Final[dict[str, Any]] = {
+    "description": "Any JSON value, best one as POST /v1/graphs takes it: what is wrong with it is told."
+}
 _STARTS: Final = ("not-found", "idempotency-conflict")
 _DECIDES: Final = ("not-found", "wrong-state")
 _DECIDE_TEXT: Final = "Decide the open approval of a run; without a body a plain one is approved"
@@ -166,7 +169,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint("POST", "/v1/graphs", graphs.create, "Create a graph", answers.CreatedGraph, "graphs", 201,
              body=_GRAPH_BODY, problems=("invalid-graph",), permission=_ADMINISTER),
     Endpoint("POST", "/v1/graphs/validate", graphs.validate, "Check a graph without creating it",
-             answers.Validation, "graphs", body=_GRAPH_BODY, permission=_READ),
+             answers.Validation, "graphs", body=_WHATEVER, permission=_READ),
     Endpoint("GET", "/v1/graphs", graphs.list_, "Versions of graphs, newest first", answers.GraphPage,
              "graphs", parameters=(graphs.NAME, LIMIT, CURSOR), permission=_READ),
     Endpoint("GET", "/v1/graphs/{graph}/mermaid", looking.draw_graph, "A picture of a graph", _TEXT, "graphs",

@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from pgorch.api.addresses import LOOPBACK_NAMES, is_loopback
 from pgorch.api.app import create_app
 from pgorch.api.connections import SIZE
+from pgorch.api.protocol import Protocol
 from pgorch.errors import ConfigError
 
 SHUTDOWN_SECONDS: Final = 10
@@ -63,6 +64,7 @@ def build_server(
         "server_header": False,
         "timeout_graceful_shutdown": SHUTDOWN_SECONDS,
         "ws": "none",
+        "http": Protocol,
         **options,
     }
     return _Server(uvicorn.Config(app, host=host, port=port, **settings), app)

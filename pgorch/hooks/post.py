@@ -41,7 +41,8 @@ async def post(
         problem = f"TLS: {getattr(error, 'verify_message', '') or error.reason or 'it failed'}"
     except socket.gaierror as error:
         problem = f"the name cannot be resolved: {error.strerror}"
-    except httptools.HttpParserError:
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        # An upgrade is an error of its own kind there, and no answer here: nobody has asked for one.
         problem = "what came back is no HTTP"
     except (OSError, ValueError) as error:
         problem = f"no connection: {error}"

@@ -117,13 +117,19 @@ begin
         perform pgorch._raise('OR006', format('%s has %s bytes, more than the limit of %s', p_what, v_size, p_limit),
             'Keep large data in a table or a store of your own and pass a reference.');
     end if;
+    -- A number such as 1e308 is short here and three hundred digits wherever it is read.
+    if v_size * 32::bigint > p_limit and octet_length(p_value::text) > p_limit * 2::bigint then
+        perform pgorch._raise('OR006', format('%s has %s bytes as JSON text, more than twice the limit of %s',
+            p_what, octet_length(p_value::text), p_limit), 'Send numbers of hundreds of digits as strings.');
+    end if;
     -- A depth of 64 cannot be reached in fewer bytes, and a number cannot be too large in a small scalar.
     if v_size > 8 and (
         jsonb_path_exists(p_value, 'strict $.** ? (@.type() == "number" && (@ > 9007199254740992 || @ < -9007199254740992))', '{}', true)
     ) then
         perform pgorch._check_numbers(p_value, p_what);
     end if;
-    if v_size > 256 and jsonb_path_exists(p_value, 'strict $.**{65}', '{}', true) then
+    -- Level 0 is the value itself; an empty list at level 64 is the 65th bracket.
+    if v_size > 256 and jsonb_path_exists(p_value, 'strict $.**{64} ? (@.type() == "array" || @.type() == "object")', '{}', true) then
         perform pgorch._raise('OR006', format('%s is nested deeper than 64 levels', p_what), 'Flatten it.');
     end if;
     return p_value;
@@ -138,7 +144,9 @@ declare
 begin
     for v_number in
         select (n #>> '{}')::numeric
-        from jsonb_path_query(p_value, 'strict $.** ? (@.type() == "number" && (@ > 9007199254740992 || @ < -9007199254740992))', '{}', true) n
+        -- jsonb_path_query() instead would take quadratic time.
+        from jsonb_array_elements(jsonb_path_query_array(
+            p_value, 'strict $.** ? (@.type() == "number" && (@ > 9007199254740992 || @ < -9007199254740992))', '{}', true)) n
     loop
         if (case when abs(v_number) > 1.7976931348623157e308 then true
                 else (v_number::float8)::text::numeric <> v_number end) then

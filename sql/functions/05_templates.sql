@@ -41,8 +41,13 @@ create or replace function pgorch._find(p_path text, p_state jsonb, p_vars jsonb
     as $$
 declare
     v_path constant jsonpath := p_path::jsonpath;
-    v_found constant jsonb := jsonb_path_query_array(p_state, v_path, p_vars);
+    v_found jsonb;
+    v_too_costly constant text := pgorch._too_costly(v_path, p_state, p_vars);
 begin
+    if v_too_costly is not null then
+        raise exception using errcode = 'OR006', message = format('${%s} cannot be evaluated: %s', p_path, v_too_costly);
+    end if;
+    v_found := jsonb_path_query_array(p_state, v_path, p_vars);
     -- What may match many times is a list, also when it matched once or never. Strings cannot fool this test much:
     -- at worst a path with such a character in a quoted key gives a list.
     if v_path::text ~ '(\[\*\]|\.\*|\?| to )' then

@@ -72,7 +72,8 @@ begin
     select s.* into v_shape from pgorch._graph_shape(p_definition) s;
     v_ids := v_shape.ids;
     select w.* into v_ways_on from pgorch._ways_on(v_shape, array(
-        select jsonb_typeof(e.value -> 'condition') = 'string' and pgorch._path_roots((e.value ->> 'condition')::jsonpath) is not null
+        select jsonb_typeof(e.value -> 'condition') = 'string' and (
+            pgorch._path_roots((e.value ->> 'condition')::jsonpath) is not null or pgorch._compares_paths((e.value ->> 'condition')::jsonpath))
         from jsonb_array_elements(p_definition -> 'edges') with ordinality e(value, at) order by e.at)) w;
     insert into pgorch.graphs (id, name, version, digest, definition, start_node, retry, timeout, input_schema, reducers, output, has_forks,
                                node_refs, created_at, created_by, owner)

@@ -5,10 +5,19 @@ create or replace function pgorch._evaluate(
     out holds boolean, out problem jsonb)
     language plpgsql immutable
     as $$
+declare
+    v_too_costly text;
 begin
     if p_contains is not null then
         holds := p_state @> p_contains;
     else
+        v_too_costly := pgorch._too_costly(p_condition, p_state, p_vars);
+        if v_too_costly is not null then
+            problem := jsonb_build_object('type', 'ConditionUnknown',
+                'message', format('the condition %s cannot be evaluated: %s', p_condition, v_too_costly),
+                'hint', 'Let a step compare the lists and put its answer into the state.');
+            return;
+        end if;
         holds := jsonb_path_match(p_state, p_condition, p_vars);
         if holds is null then
             problem := jsonb_build_object('type', 'ConditionUnknown',

@@ -65,12 +65,17 @@ create or replace function pgorch._rendered(
     out value jsonb, out problem jsonb)
     language plpgsql stable
     as $$
+declare
+    v_state jsonb;
+    v_vars jsonb;
 begin
     if p_template is null then
         return;
     end if;
-    value := pgorch._render(p_template, pgorch._state(p_run.input, p_run.snapshot, p_run.delta),
-                            pgorch._vars(p_bucket, p_run, p_graph, pgorch._template_roots(p_template)));
+    v_state := pgorch._state(p_run.input, p_run.snapshot, p_run.delta);
+    v_vars := pgorch._vars(p_bucket, p_run, p_graph, pgorch._template_roots(p_template));
+    perform pgorch._check_rendered_size(p_template, v_state, v_vars);
+    value := pgorch._render(p_template, v_state, v_vars);
 exception when data_exception or undefined_object or syntax_error_or_access_rule_violation or sqlstate 'OR006' then
     problem := jsonb_build_object('type', 'TemplateError', 'message', sqlerrm, 'retryable', false);
 end

@@ -136,6 +136,7 @@ begin
     end if;
     v_state := pgorch._state(p_run.input, p_run.snapshot, p_run.delta);
     v_vars := pgorch._vars(p_bucket, p_run, p_graph, pgorch._template_roots(p_node.input));
+    perform pgorch._check_rendered_size(p_node.input, v_state, v_vars);
     inputs := array(
         select pgorch._render(p_node.input, v_state, v_vars || jsonb_build_object(
             'item', c.value, 'index', coalesce((p_pending -> (p_from + c.at - 1)::integer), to_jsonb(p_from + c.at - 1))))

@@ -139,7 +139,8 @@ create or replace function pgorch._row_fits(p_row jsonb, p_condition jsonpath) r
     language plpgsql immutable
     as $$
 begin
-    return jsonb_path_match(p_row, p_condition, '{}', true);
+    -- It runs in the transaction of whoever changes the row, whom nothing may hold up.
+    return pgorch._too_costly(p_condition, p_row, '{}') is null and jsonb_path_match(p_row, p_condition, '{}', true);
 end
 $$;
 comment on function pgorch._row_fits is 'Does a row fulfil a condition? Unknown is no: the row may come to be so yet.';

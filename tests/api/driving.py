@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import psycopg
 from starlette.applications import Starlette
+from uvicorn import Server
 
 from pgorch.api.problems import KINDS, TYPE_PREFIX
 from pgorch.api.server import build_server
@@ -58,6 +59,12 @@ class LiveClient(httpx.AsyncClient):
     """A client of a server in this process, whose insides can be looked at."""
 
     services: Services
+    server: Server
+
+    @property
+    def connections(self) -> int:
+        """How many the server has."""
+        return len(self.server.server_state.connections)
 
 
 @asynccontextmanager
@@ -72,7 +79,7 @@ async def serving(dsn: str) -> AsyncIterator[LiveClient]:
             port = server.servers[0].sockets[0].getsockname()[1]
             app = server.config.app
             assert isinstance(app, Starlette)
-            client.services = app.state.services
+            client.services, client.server = app.state.services, server
             client.base_url = httpx.URL(f"http://127.0.0.1:{port}")
             yield client
         finally:

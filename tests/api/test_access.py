@@ -179,6 +179,19 @@ async def test_without_a_key_every_route_that_is_not_public_is_closed(app: Starl
         assert (await client.get("/v1/runs", headers={"x-api-key": key})).status_code == 401
 
 
+async def test_no_method_of_any_path_gets_round_the_gate(app: Starlette, key: str) -> None:
+    methods = ("GET", "POST", "PUT", "DELETE", "OPTIONS")
+    served = {named(endpoint) for endpoint in app.state.endpoints}
+    paths = {route.split()[1] for route in ALLOWED}
+    async with client_of(app) as client:
+        for path in paths:
+            for method in methods:
+                assert (await asked(client, f"{method} {path}", None)).status_code == 401, (method, path)
+                if f"{method} {path}" not in served:
+                    response = await asked(client, f"{method} {path}", f"Bearer {key}")
+                    assert response.status_code == 405, (method, path)
+
+
 async def test_whatever_is_wrong_with_a_key_the_answer_is_the_same(
     app: Starlette, key: str, bad_credentials: dict[str, str]
 ) -> None:

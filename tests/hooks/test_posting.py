@@ -112,6 +112,10 @@ async def test_nobody_there() -> None:
     ("pieces", "expected"),
     [
         ([b"SSH-2.0-OpenSSH_9.6\r\n"], "what came back is no HTTP"),
+        (
+            [b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n"],
+            "what came back is no HTTP",
+        ),
         ([b"HTTP/1.1 200 O"], "the connection was closed without an answer"),
         ([], "the connection was closed without an answer"),
     ],

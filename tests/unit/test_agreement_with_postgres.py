@@ -68,9 +68,12 @@ def test_python_and_sql_draw_the_line_between_exact_and_inexact_integers_alike(
             connection.execute(query, [f"[{number}]"])
 
 
+@pytest.mark.parametrize("inner", ["1", '""', ""])
 @pytest.mark.parametrize("depth", [64, 65])
-def test_python_and_sql_draw_the_line_of_depth_alike(connection: Connection[DictRow], depth: int) -> None:
-    text = "[" * depth + "1" + "]" * depth
+def test_python_and_sql_draw_the_line_of_depth_alike(
+    connection: Connection[DictRow], depth: int, inner: str
+) -> None:
+    text = "[" * depth + inner + "]" * depth
     assert strict_json.MAX_DEPTH == 64
     query = "select pgorch._checked_json(%s::jsonb, 'it', 100000)"
     if depth <= 64:
