@@ -7,7 +7,9 @@ from typing import Any, Self
 from uuid import UUID
 
 from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
 
+from pgorch.client.base import pool_translated
 from pgorch.client.limits import AsyncLimits
 from pgorch.client.operating import AsyncOperating
 from pgorch.client.run import (
@@ -43,11 +45,13 @@ class AsyncClient(AsyncSteering, AsyncSchedules, AsyncLimits, AsyncOperating):
         dsn: str | None = None,
         *,
         connection: AsyncConnection[Any] | None = None,
+        pool: AsyncConnectionPool[Any] | None = None,
         direct_dsn: str | None = None,
     ) -> None:
-        self._dsn = dsn_of(dsn, connection)
+        self._dsn = dsn_of(dsn, connection, pool)
         self._direct_dsn = None if self._dsn is None else resolve_direct_dsn(direct_dsn, dsn=dsn)
         self._given = connection
+        self._pool = pool
         self._own: AsyncConnection[Any] | None = None
         self._turn = Lock()
 
@@ -232,6 +236,11 @@ class AsyncClient(AsyncSteering, AsyncSchedules, AsyncLimits, AsyncOperating):
     async def _queries(self) -> AsyncIterator[Queries]:
         if self._given is not None:
             yield Queries(self._given)
+            return
+        if self._pool is not None:
+            with pool_translated():
+                async with self._pool.connection() as connection:
+                    yield Queries(connection)
             return
         async with self._turn:
             if self._own is None or not is_usable(self._own):

@@ -81,11 +81,11 @@ class Deadline:
         return min(left, _LOOK_SECONDS)
 
 
-def dsn_of(dsn: str | None, connection: object | None) -> str | None:
-    """The DSN for a client's own connections; None if it was given a connection."""
-    if connection is not None:
-        if dsn is not None:
-            raise ConfigError("A client takes a DSN or a connection, not both.", hint="Leave one out.")
+def dsn_of(dsn: str | None, connection: object | None, pool: object | None) -> str | None:
+    """The DSN for a client's own connections; None if it was given a connection or a pool."""
+    if sum(each is not None for each in (dsn, connection, pool)) > 1:
+        raise ConfigError("A client takes a DSN, a connection or a pool.", hint="Leave the others out.")
+    if connection is not None or pool is not None:
         return None
     found = resolve_dsn(dsn)
     if found is None:
@@ -99,8 +99,8 @@ def dsn_of(dsn: str | None, connection: object | None) -> str | None:
 def dsn_to_wait(dsn: str | None) -> str:
     if dsn is None:
         raise ConfigError(
-            "A client that was given a connection cannot wait: the run goes on only after the transaction "
-            "that is open there has ended.",
+            "A client that was given a connection or a pool cannot wait: the run goes on only after the "
+            "transaction that is open there has ended, and a pool would lack the connection.",
             hint="Wait with a client of its own: Client(dsn).wait(run_id)",
         )
     return dsn

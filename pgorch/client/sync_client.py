@@ -7,7 +7,9 @@ from typing import Any, Self
 from uuid import UUID
 
 from psycopg import Connection
+from psycopg_pool import ConnectionPool
 
+from pgorch.client.base import pool_translated
 from pgorch.client.limits import Limits
 from pgorch.client.operating import Operating
 from pgorch.client.run import (
@@ -33,13 +35,15 @@ from pgorch.graph import Graph
 
 
 class Client(Steering, Schedules, Limits, Operating):
-    """A sync client. Threads may share it; their calls take turns.
+    """A sync client. Threads may share it.
 
     With `dsn` (or what `resolve_dsn` finds) it has a connection of its own, opened when first needed and anew
-    after it was lost, and each call is a transaction. With `connection` it joins the transaction that is open
-    there, and never commits, rolls back or closes. `direct_dsn` (else PGORCH_DIRECT_DSN, where the DSN comes
-    from the environment too) is the same database without the pooler, so that `wait` is notified. Every call
-    can raise DatabaseUnavailable, SchemaMismatch and NotAllowed.
+    after it was lost; each call is a transaction, and calls take turns. With `pool`, which the caller opens
+    and closes, each call is a transaction on one of its connections, and calls of several threads run side by
+    side. With `connection` it joins the transaction that is open there, and never commits, rolls back or
+    closes. `direct_dsn` (else PGORCH_DIRECT_DSN, where the DSN comes from the environment too) is the same
+    database without the pooler, so that `wait` is notified. Every call can raise DatabaseUnavailable,
+    SchemaMismatch and NotAllowed.
     """
 
     def __init__(
@@ -47,11 +51,13 @@ class Client(Steering, Schedules, Limits, Operating):
         dsn: str | None = None,
         *,
         connection: Connection[Any] | None = None,
+        pool: ConnectionPool[Any] | None = None,
         direct_dsn: str | None = None,
     ) -> None:
-        self._dsn = dsn_of(dsn, connection)
+        self._dsn = dsn_of(dsn, connection, pool)
         self._direct_dsn = None if self._dsn is None else resolve_direct_dsn(direct_dsn, dsn=dsn)
         self._given = connection
+        self._pool = pool
         self._own: Connection[Any] | None = None
         self._turn = Lock()
 
@@ -264,6 +270,10 @@ class Client(Steering, Schedules, Limits, Operating):
     def _queries(self) -> Iterator[SyncQueries]:
         if self._given is not None:
             yield SyncQueries(self._given)
+            return
+        if self._pool is not None:
+            with pool_translated(), self._pool.connection() as connection:
+                yield SyncQueries(connection)
             return
         with self._turn:
             if self._own is None or not is_usable(self._own):

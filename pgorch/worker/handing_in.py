@@ -190,13 +190,15 @@ class HandingIn:
         self, connection: AsyncConnection[Any], worker_id: UUID, result: Result
     ) -> list[Advanced]:
         """Finds out which result of a batch it was, and hands that one in as an error."""
+        began = time.monotonic()
         try:
             return await self._call(connection, worker_id, result.bucket, [result], 0, alone=True)
         except psycopg.Error as problem:
             if _is_useless(connection, problem):
                 raise
             said = ": ".join(filter(None, (problem.diag.message_primary, problem.diag.message_detail)))
-            if is_transient(problem) and not self._takes_too_long(result, problem):
+            took = time.monotonic() - began
+            if is_transient(problem) and not self._takes_too_long(result, problem, took):
                 self._put_off(result, said)
                 return []
         outcome = outcomes.error("ResultRefused", said, retryable=False)
@@ -209,10 +211,12 @@ class HandingIn:
             self._put_off(result, str(problem))
             return []
 
-    def _takes_too_long(self, result: Result, problem: psycopg.Error) -> bool:
+    def _takes_too_long(self, result: Result, problem: psycopg.Error, took: float) -> bool:
         """Did routing this result alone run into the time limit again and again? Then it is one of
-        the graph's conditions that takes so long, and the next time it would again."""
-        return problem.sqlstate == "57014" and self._put_offs[result] >= _SLOW_TRIES - 1
+        the graph's conditions that takes so long, and the next time it would again. (A statement that
+        somebody cancelled ends with the same code, but sooner.)"""
+        slow = problem.sqlstate == "57014" and took >= self._answer_seconds / 2
+        return slow and self._put_offs[result] >= _SLOW_TRIES - 1
 
     def _put_off(self, result: Result, why: str) -> None:
         # Longer and longer, since whoever waits for a lock here keeps the other results waiting.

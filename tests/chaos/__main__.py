@@ -11,6 +11,7 @@ exit code is 1 if an invariant was violated, something did not end, or a fault d
 import argparse
 import asyncio
 import random
+import signal
 import sys
 import time
 
@@ -34,6 +35,8 @@ def main() -> int:
     print(f"{chosen.plan} plan, seed {seed}, lease {chosen.lease:g} s", flush=True)
     if FAKETIME is None:
         print("without jumps of the clock: libfaketime is not installed (apt install faketime)", flush=True)
+    # So that told to end it takes everything that it started with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     began = time.monotonic()
     with ground(seed=seed, lease=chosen.lease, fsync=not chosen.no_fsync, keep=chosen.keep) as found:
         print(f"ready after {time.monotonic() - began:.1f} s", flush=True)

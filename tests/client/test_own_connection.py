@@ -105,7 +105,7 @@ def test_without_any_database_a_client_is_refused(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_dsn_and_a_connection_exclude_each_other(database: str, connection: Connection) -> None:
-    with pytest.raises(ConfigError, match="not both"):
+    with pytest.raises(ConfigError, match="a DSN, a connection or a pool"):
         Client(database, connection=connection)
 
 

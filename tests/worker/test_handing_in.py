@@ -103,3 +103,31 @@ async def test_a_condition_that_takes_too_long_again_and_again_fails_its_step_al
     assert (error["type"], error["node"]) == ("ResultRefused", "a")
     assert "timeout" in error["message"]
     assert (await place.ended(fast))["error"]["type"] == "NoMatchingEdge"
+
+
+async def test_a_result_whose_statement_is_cancelled_again_and_again_counts(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "pgorch.worker")
+    # A sequence goes on although the transaction is rolled back.
+    place.connection.execute(
+        "create sequence cancelled;"
+        "create function cancel_some() returns trigger language plpgsql as $$ begin"
+        "  if nextval('cancelled') <= 4 then"
+        "    perform pg_cancel_backend(pg_backend_pid()), pg_sleep(1);"
+        "  end if;"
+        "  return new;"
+        "end $$;"
+        "create trigger cancel_some before insert on pgorch.history"
+        " for each row execute function cancel_some()"
+    )
+
+    @place.tool
+    async def a() -> None: ...
+
+    graph = place.graph("a")
+    await place.work()
+    run = await place.ended(place.start(graph))
+    place.connection.execute("drop trigger cancel_some on pgorch.history")
+    assert "canceling statement due to user request" in caplog.text
+    assert run["status"] == "completed"
