@@ -24,8 +24,8 @@ from pgorch.worker.running import Running
 log = logging.getLogger("pgorch.worker")
 
 _LOSSES = 3
-# Longer than others wait: a step is run again for it. A dead line is noticed by the kernel before that.
-_ANSWER_SECONDS = 15.0
+# As the other calls of a worker. The step is run again for it.
+_ANSWER_SECONDS = 9.0
 
 
 class Transactions:
