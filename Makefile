@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= .venv/bin/python
 
-.PHONY: env help check test versions lint types demo bench dist clean
+.PHONY: env help check test versions lint types demo bench chaos dist clean
 
 help:  ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -30,6 +30,10 @@ demo:  ## The demos, with a worker killed on the way
 
 bench:  ## Measure this machine
 	.venv/bin/pgorch bench
+
+chaos: env  ## Faults under load: ten minutes of the standard plan, then the liveness plan
+	$(PYTHON) -m tests.chaos
+	$(PYTHON) -m tests.chaos --plan liveness
 
 dist: env  ## A wheel in dist/
 	$(PYTHON) -m pip wheel --no-deps --wheel-dir dist .

@@ -18,7 +18,7 @@ from psycopg.rows import TupleRow
 from psycopg.types.json import set_json_loads
 
 from pgorch.api.silence import Silence
-from pgorch.database.connection import LET_GO, connect, cut, is_usable
+from pgorch.database.connection import OWN, connect, cut, is_usable
 from pgorch.database.pooling import settle
 from pgorch.database.translation import is_read_only
 from pgorch.errors import DatabaseUnavailable, PgorchError
@@ -54,7 +54,7 @@ async def open_connection(dsn: str, application_name: str = "pgorch api") -> Asy
         raise
     timer = asyncio.get_running_loop().call_later(_ATTEMPT_SECONDS, cut, connection)
     try:
-        await settle(connection, _SETTINGS, own=dict(LET_GO))
+        await settle(connection, _SETTINGS, own=OWN)
     except psycopg.OperationalError as error:
         await connection.close()
         raise DatabaseUnavailable(f"The database did not take up a connection: {error}") from error

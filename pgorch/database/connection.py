@@ -33,6 +33,9 @@ LET_GO: Final = (
     ("tcp_keepalives_count", "3"),
     ("tcp_user_timeout", "10s"),
 )
+# In sessions that ask the engine. It locks what it decides on and reads it after that: with an older
+# snapshot, as a role may have it by default, it would fail.
+OWN: Final = {**dict(LET_GO), "default_transaction_isolation": "read committed"}
 
 
 def connection_parameters(

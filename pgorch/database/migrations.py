@@ -8,6 +8,8 @@ Replaying does not drop: a function or view that is no more, or whose signature 
 migration of the same release.
 """
 
+import random
+import time
 from dataclasses import dataclass
 from typing import LiteralString
 
@@ -21,6 +23,8 @@ from pgorch.database.translation import translated
 from pgorch.errors import ConfigError, DatabaseUnavailable, SchemaMismatch
 
 OLDEST_SERVER = 150000
+# How long a migration waits for a table in one go: so long all others wait as well.
+_LOCK_SECONDS = 0.5
 _LOCK = "select pg_advisory_xact_lock(hashtext('pgorch.migrate'))"
 _BOOKS = """
 create table if not exists pgorch.migrations (
@@ -74,30 +78,40 @@ def migrate(dsn: str, *, files: SqlFiles | None = None, lock_seconds: float = 30
     """Brings the schema of the database to this version of pgorch. Returns the names of the files applied,
     for instance ["migrations/0001_tables", "functions/01_basics"]; empty if there was nothing to do.
 
-    It waits for other installers as long as they take, and `lock_seconds` for each table that another
-    transaction holds. Raises SchemaMismatch if the database is newer than this pgorch or a released migration
+    It waits for other installers as long as they take, and tries for `lock_seconds` to get tables that other
+    transactions hold. Raises SchemaMismatch if the database is newer than this pgorch or a released migration
     was edited, NotAllowed if the role may not create, DatabaseUnavailable, ConfigError.
     """
     files = files or sql_files()
+    give_up_at = time.monotonic() + lock_seconds
     with translated(), connect_sync(dsn, application_name="pgorch migrate", autocommit=False) as connection:
         _check_server(connection)
-        connection.execute("set local client_min_messages = warning")
-        connection.execute(_LOCK)
-        # While we wait behind somebody's long transaction, everybody else queues behind us.
-        connection.execute("select set_config('lock_timeout', %s, true)", (f"{int(lock_seconds * 1000)}ms",))
-        # So that every name in the files must say its schema, whatever the role's search_path is.
-        connection.execute("set local search_path = ''")
-        # Functions call each other across files, in both directions; their bodies are checked when first run.
-        connection.execute("set local check_function_bodies = off")
-        try:
-            plan = _upgrade_plan(_installed(connection), files)
-            _apply(connection, plan)
-        except (pg.LockNotAvailable, pg.DeadlockDetected) as error:
-            raise DatabaseUnavailable(
-                f"Another transaction holds a table or view of pgorch: {error.diag.message_primary}",
-                hint="Nothing was changed. Run pgorch migrate again; if that does not help, end the "
-                "transaction that holds the lock (see pg_stat_activity).",
-            ) from error
+        while True:
+            try:
+                return _migrate_once(connection, files, min(lock_seconds, _LOCK_SECONDS))
+            except (pg.LockNotAvailable, pg.DeadlockDetected) as error:
+                connection.rollback()
+                if time.monotonic() >= give_up_at:
+                    raise DatabaseUnavailable(
+                        f"Another transaction holds a table or view of pgorch: {error.diag.message_primary}",
+                        hint="Nothing was changed. Run pgorch migrate again; if that does not help, end the "
+                        "transaction that holds the lock (see pg_stat_activity).",
+                    ) from error
+            # Those who have queued behind us get their turn.
+            time.sleep(_LOCK_SECONDS * random.uniform(0.5, 1.0))
+
+
+def _migrate_once(connection: Connection, files: SqlFiles, lock_seconds: float) -> list[str]:
+    connection.execute("set local client_min_messages = warning")
+    connection.execute(_LOCK)
+    # While we wait behind somebody's long transaction, everybody else queues behind us.
+    connection.execute("select set_config('lock_timeout', %s, true)", (f"{int(lock_seconds * 1000)}ms",))
+    # So that every name in the files must say its schema, whatever the role's search_path is.
+    connection.execute("set local search_path = ''")
+    # Functions call each other across files, in both directions; their bodies are checked when first run.
+    connection.execute("set local check_function_bodies = off")
+    plan = _upgrade_plan(_installed(connection), files)
+    _apply(connection, plan)
     return plan.names
 
 

@@ -47,8 +47,12 @@ _FIRE_SCHEDULE: LiteralString = (
 _FAIL_SCHEDULE: LiteralString = (
     "select pgorch.fail_schedule(p_name => %s::text, p_turn => %s::bigint, p_error => %s::text)"
 )
-# Once the checkpoint is made, the transaction holds the run; it must not do so for long if we are gone.
-_SHORT_IDLE: LiteralString = "select set_config('idle_in_transaction_session_timeout', '10s', true)"
+# Once the checkpoint is made, the transaction holds the run, and must not do so for long if we are gone.
+# And what the role says of its own statements is not meant for the checkpoint, which may have to wait.
+_CHECKPOINT_TIMES: LiteralString = (
+    "select set_config('idle_in_transaction_session_timeout', '10s', true), "
+    "set_config('statement_timeout', '10s', true), set_config('lock_timeout', '10s', true)"
+)
 
 
 class Advanced(NamedTuple):
@@ -150,7 +154,7 @@ def advance_sync(
 
 def record(connection: Connection[Any], worker_id: UUID, result: Result) -> str | None:
     """Hands in one result in the transaction that is open on `connection`. Why it was refused, or None."""
-    connection.execute(_SHORT_IDLE)
+    connection.execute(_CHECKPOINT_TIMES)
     arguments = _arguments(result.bucket, worker_id, [result], 0)
     with connection.cursor(row_factory=args_row(_message)) as cursor:
         return cursor.execute(_ADVANCE_VERDICT, arguments).fetchone()
@@ -158,7 +162,7 @@ def record(connection: Connection[Any], worker_id: UUID, result: Result) -> str 
 
 async def record_async(connection: AsyncConnection[Any], worker_id: UUID, result: Result) -> str | None:
     """Like `record`."""
-    await connection.execute(_SHORT_IDLE)
+    await connection.execute(_CHECKPOINT_TIMES)
     arguments = _arguments(result.bucket, worker_id, [result], 0)
     async with connection.cursor(row_factory=args_row(_message)) as cursor:
         await cursor.execute(_ADVANCE_VERDICT, arguments)

@@ -3,11 +3,13 @@
 import asyncio
 import random
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from psycopg import AsyncConnection, Connection
 
-from pgorch.database.connection import LET_GO, connect, connect_sync, cut
+from pgorch.database.connection import OWN, connect, connect_sync, cut
 from pgorch.database.pooling import settle, settle_sync
 
 _LOCK_MILLISECONDS = 300
@@ -26,7 +28,7 @@ async def open_async(dsn: str, *, purpose: str, statement_seconds: float) -> Asy
         raise
     timer = asyncio.get_running_loop().call_later(_OPEN_SECONDS, cut, connection)
     try:
-        if await settle(connection, _timeouts(statement_seconds), own=dict(LET_GO)):
+        if await settle(connection, _timeouts(statement_seconds), own=OWN):
             connection.prepare_threshold = 0
     except BaseException:
         await connection.close()
@@ -42,7 +44,7 @@ def open_sync(dsn: str, *, purpose: str, statement_seconds: float) -> Connection
     timer = threading.Timer(_OPEN_SECONDS, cut, (connection,))
     timer.start()
     try:
-        if settle_sync(connection, _timeouts(statement_seconds), own=dict(LET_GO)):
+        if settle_sync(connection, _timeouts(statement_seconds), own=OWN):
             connection.prepare_threshold = 0
     except BaseException:
         connection.close()
@@ -50,6 +52,17 @@ def open_sync(dsn: str, *, purpose: str, statement_seconds: float) -> Connection
     finally:
         timer.cancel()
     return connection
+
+
+@contextmanager
+def answering(connection: AsyncConnection[Any], seconds: float) -> Iterator[None]:
+    """Whoever waits inside for an answer has it, or an error, after so many seconds: a line that swallows
+    everything looks like a server that is slow, and no timeout of the server's reaches us through it."""
+    timer = asyncio.get_running_loop().call_later(seconds, cut, connection)
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _close(connecting: "asyncio.Future[AsyncConnection[Any]]") -> None:

@@ -22,7 +22,7 @@ from pgorch.errors import PgorchError
 from pgorch.hooks.post import post
 from pgorch.hooks.signing import signed_headers
 from pgorch.worker.bell import Bell
-from pgorch.worker.connections import open_async, pause_seconds
+from pgorch.worker.connections import answering, open_async, pause_seconds
 from pgorch.worker.identity import Timing
 
 log = logging.getLogger("pgorch.worker")
@@ -86,7 +86,9 @@ class Delivering:
     async def _serve(self, connection: AsyncConnection[Any]) -> bool:
         """Delivers for a while. Are there hooks?"""
         await self._tend(connection)
-        if not (self._under_way or await has_hooks(connection)):
+        with answering(connection, self._timing.answer):
+            hooks = bool(self._under_way) or await has_hooks(connection)
+        if not hooks:
             return False
         end = time.monotonic() + _SERVE_SECONDS
         while time.monotonic() < end:
@@ -97,7 +99,8 @@ class Delivering:
     async def _tend(self, connection: AsyncConnection[Any]) -> None:
         if time.monotonic() >= self._tend_at:
             for bucket in self._buckets:
-                await tend_deliveries(connection, bucket)
+                with answering(connection, self._timing.answer):
+                    await tend_deliveries(connection, bucket)
             self._tend_at = time.monotonic() + _TEND_SECONDS * random.uniform(0.9, 1.1)
 
     async def _claim(self, connection: AsyncConnection[Any]) -> bool:
@@ -107,9 +110,10 @@ class Delivering:
         found = False
         random.shuffle(self._buckets)
         for bucket in self._buckets:
-            claimed = await claim_deliveries(
-                connection, bucket, _AT_ONCE, _LEASE * self._timing.hook_answer, list(self._under_way)
-            )
+            with answering(connection, self._timing.answer):
+                claimed = await claim_deliveries(
+                    connection, bucket, _AT_ONCE, _LEASE * self._timing.hook_answer, list(self._under_way)
+                )
             for hook_id in {delivery.hook_id for delivery in claimed}:
                 batch = [delivery for delivery in claimed if delivery.hook_id == hook_id]
                 self._under_way[hook_id] = asyncio.create_task(self._deliver_all(hook_id, batch))
@@ -143,7 +147,8 @@ class Delivering:
         while time.monotonic() < lease_ends:
             try:
                 if self._connection is not None:
-                    await record_delivery(self._connection, delivery, answer.status, answer.problem)
+                    with answering(self._connection, self._timing.answer):
+                        await record_delivery(self._connection, delivery, answer.status, answer.problem)
                     return
             except (psycopg.Error, OSError) as problem:
                 # The loop connects again. If that comes too late, it is delivered again.

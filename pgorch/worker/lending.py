@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from psycopg import AsyncConnection, Connection
+from psycopg import AsyncConnection, Connection, IsolationLevel
 from psycopg.pq import TransactionStatus
 
 from pgorch.database.connection import LET_GO, connect, connect_sync, cut, is_usable
@@ -22,6 +22,9 @@ log = logging.getLogger("pgorch.worker")
 
 _MOST = 8
 _NAME = "pgorch worker transaction"
+# Whatever the role's default is: under a stricter level the checkpoints of one run's branches would break
+# each other off. A tool that wants one says so first: SET TRANSACTION.
+_LEVEL = IsolationLevel.READ_COMMITTED
 
 
 class Deadlines:
@@ -141,6 +144,7 @@ class Lender:
         try:
             settle_sync(connection, {}, own=dict(LET_GO))
             connection.autocommit = False
+            connection.isolation_level = _LEVEL
         except BaseException:
             connection.close()
             raise
@@ -154,6 +158,7 @@ class Lender:
         try:
             await settle(connection, {}, own=dict(LET_GO))
             await connection.set_autocommit(False)
+            await connection.set_isolation_level(_LEVEL)
         except BaseException:
             await connection.close()
             raise

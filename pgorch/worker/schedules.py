@@ -5,18 +5,15 @@ Every worker process does it; whoever comes first fires, the others find it done
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
 
 from pgorch.cron import times_to_fire
-from pgorch.database.connection import cut
 from pgorch.database.worker_queries import DueSchedule, due_schedules, fail_schedule, fire_schedule
 from pgorch.errors import InvalidValue, PgorchError
-from pgorch.worker.connections import open_async, pause_seconds
+from pgorch.worker.connections import answering, open_async, pause_seconds
 from pgorch.worker.identity import Timing
 
 log = logging.getLogger("pgorch.worker")
@@ -55,7 +52,7 @@ class Schedules:
     async def _look(self, connection: AsyncConnection[Any]) -> float:
         """Fires what is due. Returns after how many seconds to look again."""
         seconds = self._timing.schedules
-        with self._answering(connection):
+        with answering(connection, self._timing.answer):
             found = await due_schedules(connection, seconds)
         fired = [await self._fire(connection, schedule) for schedule in found if schedule.due_in <= 0]
         # Of many due times each call takes one, and more schedules may be due than were told at once.
@@ -73,11 +70,11 @@ class Schedules:
             )
         except InvalidValue as problem:
             log.warning("when the schedule %s is due cannot be computed: %s", name, problem)
-            with self._answering(connection):
+            with answering(connection, self._timing.answer):
                 await fail_schedule(connection, name, turn, str(problem))
             return False
         try:
-            with self._answering(connection):
+            with answering(connection, self._timing.answer):
                 outcome = await fire_schedule(connection, name, turn, times)
         except psycopg.Error as problem:
             if connection.closed or connection.broken:
@@ -88,12 +85,3 @@ class Schedules:
         if outcome not in ("planned", "taken"):
             log.info("schedule %s: %s", name, outcome)
         return outcome != "taken"
-
-    @contextmanager
-    def _answering(self, connection: AsyncConnection[Any]) -> Iterator[None]:
-        """Gives up a connection that does not answer."""
-        timer = asyncio.get_running_loop().call_later(self._timing.answer, cut, connection)
-        try:
-            yield
-        finally:
-            timer.cancel()

@@ -23,7 +23,10 @@ from pgorch.worker.running import Running
 
 log = logging.getLogger("pgorch.worker")
 
-_LOSSES = 3
+_LOSSES = 5
+# The server broke the transaction off for no fault of the tool's: it met another transaction, or somebody
+# interrupted it. (Or a statement took too long: then it will again, and in the end that is an error.)
+_BROKEN_OFF = ("40001", "40P01", "57014")
 # As the other calls of a worker. The step is run again for it.
 _ANSWER_SECONDS = 9.0
 
@@ -180,7 +183,8 @@ class _Attempt:
             # A former primary: the transaction belongs on the new one, and so does the next.
             self.connection.pgconn.finish()
             broken = True
-        if broken or (self._recording and is_transient(problem)):
+        broken_off = isinstance(problem, psycopg.Error) and problem.sqlstate in _BROKEN_OFF
+        if broken or broken_off or (self._recording and is_transient(problem)):
             self.lost_connection(problem)
         elif self._recording and not self._recorded:
             self.outcome = outcomes.error("ResultRefused", str(problem), retryable=False)

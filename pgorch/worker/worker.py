@@ -17,7 +17,7 @@ from pgorch.database.translation import is_transient, translated
 from pgorch.database.worker_queries import bucket_count, maintain
 from pgorch.errors import ConfigError, PgorchError
 from pgorch.tool import Tool
-from pgorch.worker.connections import open_async, pause_seconds
+from pgorch.worker.connections import answering, open_async, pause_seconds
 from pgorch.worker.delivering import Delivering
 from pgorch.worker.identity import Timing, default_name
 from pgorch.worker.lease import Lease, Listeners, Listing
@@ -34,6 +34,7 @@ log = logging.getLogger("pgorch.worker")
 _START_SECONDS = 30.0
 _LOOK_SECONDS = 0.25
 _MAINTAIN_SECONDS = 3600.0
+_MAINTAIN_ANSWER_SECONDS = 90.0
 _FEW_RUNS = 500
 
 
@@ -97,7 +98,7 @@ class Worker:
         delivering = Delivering(self._dsn, buckets, self._timing)
 
         def look(bucket: int | None) -> None:
-            working.look(bucket)
+            working.hear(bucket)
             if bucket is None:
                 delivering.look()
 
@@ -143,7 +144,8 @@ class Worker:
     async def _introduce_once(self) -> int:
         connection = await open_async(self._dsn, purpose="start", statement_seconds=self._timing.answer)
         async with connection:
-            await check_schema_async(connection)
+            with answering(connection, self._timing.answer):
+                await check_schema_async(connection)
             if self._direct_dsn != self._dsn:
                 direct = await open_async(
                     self._direct_dsn, purpose="start", statement_seconds=self._timing.answer
@@ -151,8 +153,9 @@ class Worker:
                 async with direct:
                     await check_direct(connection, direct)
             definitions = [t.definition() for _, t in sorted(self._registry.items()) if t is not SQL_STEP]
-            await Queries(connection).register_tools(definitions)
-            return await bucket_count(connection)
+            with answering(connection, self._timing.answer):
+                await Queries(connection).register_tools(definitions)
+                return await bucket_count(connection)
 
     def _listing(self, buckets: int) -> Listing:
         return Listing(self.name, self._queues, tuple(sorted(self._registry)), self._slots, buckets)
@@ -192,8 +195,10 @@ class Worker:
             try:
                 connection = await open_async(self._dsn, purpose="maintenance", statement_seconds=60)
                 async with connection:
+                    done = _FEW_RUNS + 1
                     # Under a steady load a few more have always become old enough meanwhile.
-                    while await maintain(connection) > _FEW_RUNS:
-                        pass
+                    while done > _FEW_RUNS:
+                        with answering(connection, _MAINTAIN_ANSWER_SECONDS):
+                            done = await maintain(connection)
             except (psycopg.Error, PgorchError) as problem:
                 log.warning("maintenance failed and is tried again in an hour: %s", problem)

@@ -18,7 +18,7 @@ from pgorch.tool import Tool
 from pgorch.worker import outcomes
 from pgorch.worker.alarms import Alarms
 from pgorch.worker.bell import Bell
-from pgorch.worker.connections import open_async, pause_seconds
+from pgorch.worker.connections import answering, open_async, pause_seconds
 from pgorch.worker.handing_in import Answer, HandingIn
 from pgorch.worker.identity import Timing
 from pgorch.worker.lease import Lease
@@ -38,7 +38,8 @@ _UNDER_WAY_SECONDS = 0.5
 # of its time, so a worker whose steps come back quickly does that only so often.
 _LOOK_SECONDS = 0.005
 # A start that read "nobody sleeps" just before we fell asleep may commit only after our last look, and nobody
-# is notified: 1 of 10 starts came 0.6 s late. So a worker that fell asleep looks again after these times.
+# is notified: 1 of 10 starts came 0.6 s late. So a worker that fell asleep, or was told of something, looks
+# again after these times.
 _LIGHT_SLEEP_SECONDS = (0.01, 0.05, 0.2)
 
 
@@ -94,6 +95,12 @@ class Working:
         """There may be something to claim, in a bucket or anywhere."""
         self._to_look |= set(range(self._buckets)) if bucket is None else {bucket} & set(range(self._buckets))
         self._bell.ring()
+
+    def hear(self, bucket: int | None = None) -> None:
+        """A notification. Of transactions at once only some send one, and others may be about to commit."""
+        # Not so soon that a worker which is told all the time, of what others do, looks more often for it.
+        self._light_sleep = self._light_sleep or list(_LIGHT_SLEEP_SECONDS[1:])
+        self.look(bucket)
 
     def tick_in(self, bucket: int, seconds: float) -> None:
         """A timer of the bucket is due in so many seconds."""
@@ -179,7 +186,9 @@ class Working:
         self._bell.ring()
 
     async def _fire_timers(self, connection: AsyncConnection[Any], bucket: int) -> None:
-        if await tick(connection, bucket):
+        with answering(connection, self._timing.answer):
+            fired = await tick(connection, bucket)
+        if fired:
             self.look(bucket)
             # There may be more than one call fires.
             self._to_tick.add(bucket)
@@ -275,11 +284,15 @@ class Working:
         # On a connection that was lost a call may still be under way: hence once more soon after.
         self._compare_at = time.monotonic() + (self._timing.poll if self._compared else _UNDER_WAY_SECONDS)
         self._compared = True
-        if (pids := self._transactions.waiting()) and (said := await waiting_sessions(connection, pids)):
-            self._transactions.judge(said)
+        if pids := self._transactions.waiting():
+            with answering(connection, self._timing.answer):
+                said = await waiting_sessions(connection, pids)
+            if said:
+                self._transactions.judge(said)
         for bucket in range(self._buckets):
             in_hand = [running for running in self._in_hand if running.is_held_by(bucket, worker_id)]
-            believed = await held(connection, bucket, worker_id)
+            with answering(connection, self._timing.answer):
+                believed = await held(connection, bucket, worker_id)
             for running in in_hand:
                 if (
                     running in self._in_hand
@@ -325,6 +338,7 @@ class Working:
             log.warning("the step is stopped: the time to drain is over", extra=running.names())
             self._performer.drop(running, "the time to drain is over")
         self._give_up_at = time.monotonic() + _BELATED_SECONDS
+        asyncio.get_running_loop().call_later(_BELATED_SECONDS, self._bell.ring)
         self._bell.ring()
 
     def _is_over(self) -> bool:

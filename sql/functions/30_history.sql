@@ -1,12 +1,29 @@
 -- Writing history and the run's row, and telling those who wait.
 
+create or replace function pgorch._notify(p_channel text, p_payload text) returns void
+    language plpgsql
+    as $$
+begin
+    -- One listener of anybody's that is stuck in a transaction, in whatever database of the server, lets the queue fill
+    -- up; then each commit that notifies fails. Ours must not, and need not: who is not told finds it by looking.
+    if pg_notification_queue_usage() < 0.9 then
+        perform pg_notify(p_channel, p_payload);
+    end if;
+end
+$$;
+comment on function pgorch._notify is 'NOTIFY, unless the server''s queue of notifications is about to be full.';
+
 create or replace function pgorch._wake_workers(p_bucket integer) returns void
     language plpgsql
     as $$
 begin
-    -- NOTIFY takes a lock over the whole server at commit, so it is sent only to somebody.
-    if exists (select from pgorch._worker_leases l where l.bucket = p_bucket and l.asleep) then
-        perform pg_notify('pgorch_work', p_bucket::text);
+    -- NOTIFY takes a lock over the whole server at commit, so it is sent only to somebody, and of many transactions at once
+    -- only a few send it: those that are told look again soon after, and so find what the others have committed meanwhile.
+    -- A few, not one, so that one that stays open for long does not keep the news of all others back.
+    if exists (select from pgorch._worker_leases l where l.bucket = p_bucket and l.asleep)
+       and exists (select from generate_series(0, 3) s(slot)
+                   where pg_try_advisory_xact_lock(hashtext('pgorch.wake'), p_bucket * 4 + (pg_backend_pid() + s.slot) % 4)) then
+        perform pgorch._notify('pgorch_work', p_bucket::text);
     end if;
 end
 $$;
@@ -16,7 +33,7 @@ create or replace function pgorch._tell_watchers(p_run pgorch.runs, p_now timest
     as $$
 begin
     if p_run.watched_until > p_now then
-        perform pg_notify('pgorch_runs', p_run.id::text);
+        perform pgorch._notify('pgorch_runs', p_run.id::text);
     end if;
 end
 $$;

@@ -43,7 +43,7 @@ begin
             hint = 'Hand the batch in again: what is lost is refused then.';
     end if;
     if p_watched then
-        perform pg_notify('pgorch_runs', t.run_id::text) from unnest(p_steps) t where t.watched;
+        perform pgorch._notify('pgorch_runs', t.run_id::text) from unnest(p_steps) t where t.watched;
     end if;
 end
 $$;

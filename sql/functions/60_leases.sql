@@ -112,7 +112,7 @@ begin
       and not exists (select from pgorch._worker_leases l where l.bucket = p_bucket and l.worker_id = h.worker_id);
 
     for v_step in
-        select s.id, s.run_id, s.worker_id, s.node, s.attempt, s.started_at, s.visit, case when s.kind <> 'task' then s.item end as item
+        select s.id, s.run_id, s.worker_id, s.node, s.attempt, s.started_at, s.visit, s.deaths, case when s.kind <> 'task' then s.item end as item
         from (select l.worker_id from pgorch._worker_leases l where l.bucket = p_bucket and l.status = 'dead'
               union all select u.worker_id from unnest(v_unknown) u(worker_id)) d
         cross join lateral (
@@ -126,10 +126,18 @@ begin
         perform from pgorch.steps s
         where s.bucket = p_bucket and s.id = v_step.id and s.worker_id = v_step.worker_id for update skip locked;
         continue when not found;
+        -- What three have died of is not run any more: whoever held it was only to hand it in, and died of something else.
+        if v_step.deaths >= 3 then
+            perform pgorch._give_back(p_bucket, array[v_step.id], p_now, 0, 1);
+            continue;
+        end if;
         v_run := pgorch._append(p_bucket, v_run, 'attempt_lost', p_now, p_node => v_step.node, p_attempt => v_step.attempt,
             p_started_at => v_step.started_at, p_worker_id => v_step.worker_id, p_visit => v_step.visit,
             p_item => v_step.item);
-        perform pgorch._give_back(p_bucket, array[v_step.id], p_now, 1, 0);
+        -- After one death it can be claimed at once. One that is suspected of killing waits a moment, so that it
+        -- does not take down workers as fast as somebody starts them.
+        perform pgorch._give_back(
+            p_bucket, array[v_step.id], p_now + case when v_step.deaths = 1 then interval '2 seconds' else '0' end, 1, 0);
         perform pgorch._save_run(p_bucket, v_run, p_now);
     end loop;
 

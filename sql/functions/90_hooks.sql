@@ -73,7 +73,7 @@ comment on function pgorch._hook is 'The hook with this name or id, locked.';
 create or replace function pgorch._tell_deliverers() returns void
     language sql volatile
     -- On the workers' channel; no bucket has this name.
-    as $$ select pg_notify('pgorch_work', 'hooks') $$;
+    as $$ select pgorch._notify('pgorch_work', 'hooks') $$;
 comment on function pgorch._tell_deliverers is 'Workers look at the hooks at once, also those that knew of none.';
 
 create or replace function pgorch.create_hook(

@@ -29,7 +29,8 @@ Process = multiprocessing.context.ForkServerProcess
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["tests.crash.process"])
 TABLES = (
-    "create table effects (run_id uuid, node text, attempt int, key text, token bigint, pid int)",
+    "create table effects (run_id uuid, node text, attempt int, key text, token bigint, pid int,"
+    " at timestamptz default clock_timestamp())",
     "create table payments (run_id uuid)",
 )
 
@@ -53,19 +54,30 @@ class Crew:
             direct(self.dsn), autocommit=True, row_factory=dict_row, application_name="test"
         )
 
-    def hire(self, count: int = 1, *, die_at: str = "", **timing: Any) -> list[Process]:
-        """Starts worker processes and returns when they are enlisted, or one has died as it should."""
-        names = [f"worker-{len(self._processes) + at}" for at in range(count)]
-        for name in names:
-            log = self._directory / f"{name}.log"
-            # As real as any process, but the modules are loaded already.
-            process = _FORKS.Process(
-                target=work, args=(self.dsn, name, timing, die_at, self.note, log), daemon=True
-            )
-            process.start()
-            self._processes.append(process)
+    def hire(
+        self, count: int = 1, *, die_at: str = "", name: str = "", through: str = "", **timing: Any
+    ) -> list[Process]:
+        """Starts worker processes and returns when they are enlisted, or one has died as it should. With a
+        name, all of them have it. `through`: a DSN that leads to the database by another way."""
+        names = [name or f"worker-{len(self._processes) + at}" for at in range(count)]
+        for called in names:
+            self.start_one(die_at=die_at, name=called, through=through, **timing)
         self._wait_for(names)
         return self._processes[-count:]
+
+    def start_one(self, *, die_at: str = "", name: str = "", through: str = "", **timing: Any) -> Process:
+        """Starts a worker process, without waiting for it."""
+        called = name or f"worker-{len(self._processes)}"
+        log = self._directory / f"{called}.log"
+        # As real as any process, but the modules are loaded already.
+        process = _FORKS.Process(
+            target=work,
+            args=(through or self.dsn, self.dsn, called, timing, die_at, self.note, log),
+            daemon=True,
+        )
+        process.start()
+        self._processes.append(process)
+        return process
 
     def launch(
         self, *arguments: str, app: str = "tests.crash.tools:registry", directory: Path = ROOT

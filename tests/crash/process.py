@@ -11,11 +11,12 @@ from pgorch.worker.identity import Timing
 from tests.crash.tools import registry, wish
 
 
-def work(dsn: str, name: str, timing: dict[str, Any], die_at: str, note: Path, log: Path) -> None:
+def work(dsn: str, world: str, name: str, timing: dict[str, Any], die_at: str, note: Path, log: Path) -> None:
+    """`world` is the DSN by which tools leave their effects."""
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    os.environ["TEST_DSN"] = dsn
+    os.environ["TEST_DSN"] = world
     wish.point, wish.note = die_at, note
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True)
     die_inside()

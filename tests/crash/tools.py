@@ -5,8 +5,10 @@ transactional tool writes goes to `payments`.
 """
 
 import asyncio
+import ctypes
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,24 +18,28 @@ import psycopg
 from pgorch.tool import Context, Registry
 
 registry = Registry()
+HELD_SECONDS = 6
 
 
 class DeathWish:
-    """Kills this process the first time that any process of the test comes to `point`."""
+    """Kills this process the first time that any process of the test comes to `point`, or stops it (as kill
+    -STOP does) if the wish is "stop " and the point."""
 
     def __init__(self) -> None:
         self.point = ""
         self.note = Path("/nonexistent/note")
 
     def reached(self, point: str) -> None:
-        if point != self.point:
+        if self.point not in (point, f"stop {point}"):
             return
         try:
             with self.note.open("x") as note:
                 note.write(str(time.time()))
         except FileExistsError:
             return
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL if point == self.point else signal.SIGSTOP)
+        # Another thread may have taken the signal, and this one goes on for a moment.
+        time.sleep(0.2)
 
 
 wish = DeathWish()
@@ -86,4 +92,47 @@ async def block(ctx: Context) -> dict[str, Any]:
     """Blocks the event loop on its first attempt."""
     if ctx.attempt == 1:
         time.sleep(60)  # noqa: ASYNC251
+    return {"attempt": ctx.attempt}
+
+
+@registry.tool
+def segfault() -> None:
+    ctypes.string_at(0)
+
+
+@registry.tool
+def overflow() -> None:
+    """Fills the stack of its thread, by writing out lists in lists."""
+    sys.setrecursionlimit(10**9)
+    nested: list[Any] = []
+    for _ in range(10**5):
+        nested = [nested]
+    repr(nested)
+
+
+@registry.tool
+def eat_memory() -> None:
+    """Takes what it can get."""
+    eaten = []
+    while True:
+        eaten.append(os.urandom(1 << 20))
+
+
+@registry.tool
+def hold_the_gil(ctx: Context) -> dict[str, int]:
+    """On its first attempt no thread of the process runs meanwhile, not even that of the heartbeat."""
+    leave_effect(ctx)
+    if ctx.attempt == 1:
+        ctypes.PyDLL(None).sleep(HELD_SECONDS)
+    return {"attempt": ctx.attempt}
+
+
+@registry.tool
+def go_on(ctx: Context) -> dict[str, int]:
+    """On its first attempt it begins an effect every 50 ms, until it is told to stop."""
+    end = time.monotonic() + 60
+    while ctx.attempt == 1 and time.monotonic() < end and not ctx.cancelled.is_set():
+        leave_effect(ctx)
+        time.sleep(0.05)
+    leave_effect(ctx)
     return {"attempt": ctx.attempt}

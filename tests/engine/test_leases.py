@@ -14,12 +14,14 @@ TWICE = {"max_attempts": 2, "initial_interval": "1 second", "jitter": 0}
 
 
 def die(engine: Engine, step: Step | None = None) -> Step:
-    """A worker claims the step and dies of it; the first worker notices."""
+    """A worker claims the step and dies of it; the first worker notices. Then so long that it can be claimed
+    again, however many have died of it."""
     victim = engine.new_worker(name="victim")
     claimed = step or victim.claim_one()
     engine.jump("31 seconds")
     engine.worker.enlist()
     engine.worker.beat_everywhere()
+    engine.jump("2 seconds")
     return claimed
 
 
@@ -238,6 +240,16 @@ def test_a_step_that_kills_three_workers_is_quarantined(engine: Engine) -> None:
     assert engine.kinds(run_id) == ["attempt_lost"] * 3 + ["step_failed", "run_failed"]
 
 
+def test_who_dies_with_a_quarantined_step_did_not_die_of_it(engine: Engine) -> None:
+    run_id = engine.start(definition("a"))
+    for _ in range(4):
+        die(engine)
+    assert engine.kinds(run_id) == ["attempt_lost"] * 3
+    assert [(s["deaths"], s["attempt"]) for s in engine.live(run_id)] == [(3, 3)]
+    engine.run()
+    assert engine.kinds(run_id) == ["attempt_lost"] * 3 + ["step_failed", "run_failed"]
+
+
 def test_a_quarantined_step_may_lead_along_an_error_edge(engine: Engine) -> None:
     run_id = engine.start(definition("a b", [("a>b", {"on": "error"})]))
     for _ in range(3):
@@ -270,6 +282,9 @@ def test_suspects_are_taken_one_at_a_time_so_that_the_culprit_shows(engine: Engi
         engine.worker.beat_everywhere()
         assert claimed
     assert {s["deaths"] for s in engine.rows("select deaths from pgorch.live_steps")} == {2}
+    # Not at once, so that a step that kills does not take down workers as fast as they are started.
+    assert engine.worker.claim(4) == []
+    engine.jump("2 seconds")
     assert len(engine.worker.claim(4)) == 1
     assert len(engine.new_worker().claim(4)) == 1
 

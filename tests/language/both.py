@@ -115,6 +115,8 @@ class Both:
         self.engine.jump("31 seconds")
         self.worker = self.engine.new_worker(name="next")
         self.worker.beat_everywhere()
+        # Of a step that others have died of, the next attempt is not made at once.
+        self.engine.jump("2 seconds")
         for key, step in lost:
             if key.kind in PERFORMED:
                 assert [r.kind for r in gone.advance([(step, "success", {"late": True})])] == ["refused"]

@@ -46,6 +46,7 @@ def test_a_step_under_way_is_skipped_but_not_tried_again(engine: Engine) -> None
 def test_a_step_that_killed_its_workers_is_tried_again(engine: Engine) -> None:
     run_id = engine.start(definition("a"))
     for _ in range(3):
+        engine.jump("2 seconds")
         doomed = engine.new_worker(name="doomed")
         assert len(doomed.claim()) == 1
         engine.jump("1 hour")

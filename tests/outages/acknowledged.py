@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.outages.calls import Callers
 from tests.outages.cluster import Cluster
 from tests.outages.ground import Ground
-from tests.outages.line import Line
+from tests.support.proxy import Proxy
 
 
 def measure(starts: int, *, between: float = 8.0, eaten: float = 0.02) -> str:
@@ -28,11 +28,11 @@ def measure(starts: int, *, between: float = 8.0, eaten: float = 0.02) -> str:
         stack.callback(ground.close)
         ground.prepare()
         graph = ground.graph(["step"])
-        line = stack.enter_context(Line(cluster.dsn))
+        line = stack.enter_context(Proxy(cluster.dsn))
         apis = [ground.api(line.dsn) for _ in range(2)]
         ground.worker()
         ground.worker()
-        line.eat_request = line.eat_reply = eaten
+        line.set(eat_request=eaten, eat_reply=eaten)
         callers = Callers(apis, graph, clients=16, most=starts).start()
         restarts, began = 0, time.monotonic()
         while len({call.key for call in callers.calls if call.status == 200}) < starts:
@@ -43,7 +43,7 @@ def measure(starts: int, *, between: float = 8.0, eaten: float = 0.02) -> str:
             restarts += 1
         took = time.monotonic() - began
         callers.join()
-        line.eat_request = line.eat_reply = 0.0
+        line.clear()
         ground.reconnect()
         ground.all_ended(600)
         acknowledged = callers.check(ground.db)
@@ -52,7 +52,7 @@ def measure(starts: int, *, between: float = 8.0, eaten: float = 0.02) -> str:
         ground.check()
     return (
         f"{acknowledged} starts acknowledged in {took:.0f} s, 0 lost, 0 doubled; {restarts} immediate stops,"
-        f" {line.done['requests eaten']} requests and {line.done['replies eaten']} replies eaten,"
+        f" {line.happened['request eaten']} requests and {line.happened['reply eaten']} replies eaten,"
         f" {refused} answers 503, {unknown} without answer"
     )
 

@@ -9,7 +9,7 @@ import pytest
 from tests.outages.calls import Call, calling, percentile
 from tests.outages.cluster import Cluster
 from tests.outages.ground import Api, Ground
-from tests.outages.line import Line
+from tests.support.proxy import Proxy
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
@@ -67,7 +67,7 @@ def test_the_server_crashes_and_comes_back(cluster: Cluster, ground: Ground, dow
 def test_a_server_that_says_nothing_is_given_up(ground: Ground) -> None:
     """Row 33: nothing arrives and nothing is closed, as behind a firewall that has forgotten us."""
     graph = ground.prepare()
-    with Line(ground.dsn) as line:
+    with Proxy(ground.dsn) as line:
         api = ground.api(line.dsn, key=True)
         worker = ground.worker(line.dsn)
         with calling([api], graph, clients=6) as callers:
@@ -78,7 +78,7 @@ def test_a_server_that_says_nothing_is_given_up(ground: Ground) -> None:
             time.sleep(20)
             flowing = time.monotonic()
             line.flow()
-            print(f"injected: a dead line for {flowing - held:.0f} s, {line.done['messages held']} held")
+            print(f"injected: a dead line for {flowing - held:.0f} s, {line.happened['held']} held")
             first = callers.since(held - 1, held + 0.3)
             longest = max(call.took for call in first)
             print(f"the calls under way when it went dead were answered after at most {longest:.1f} s")
@@ -88,7 +88,7 @@ def test_a_server_that_says_nothing_is_given_up(ground: Ground) -> None:
             took = min(c.sent + c.took for c in callers.since(flowing - 2) if c.status == 200) - flowing
             print(f"the first 2xx came {took:.2f} s after the line was back")
             assert took <= 2
-        assert line.done["messages held"] > 0
+        assert line.happened["held"] > 0
         ground.all_ended()
         callers.check(ground.db)
         assert worker.poll() is None
@@ -99,7 +99,7 @@ def test_a_server_that_says_nothing_is_given_up(ground: Ground) -> None:
 def test_connections_that_died_without_a_word_are_given_up_while_new_ones_work(ground: Ground) -> None:
     """Row 33: each connection of API and worker is half-open for ever; nobody is restarted."""
     graph = ground.prepare()
-    with Line(ground.dsn) as line:
+    with Proxy(ground.dsn) as line:
         api = ground.api(line.dsn, key=True)
         worker = ground.worker(line.dsn)
         with calling([api], graph, clients=6) as callers:
@@ -116,7 +116,7 @@ def test_connections_that_died_without_a_word_are_given_up_while_new_ones_work(g
         print(f"injected: {stranded} connections half-open for ever. Longest call {slow:.1f} s, first 2xx"
               f" after {recovered:.1f} s, steps performed again after {working:.1f} s")  # fmt: skip
         assert stranded >= 6
-        assert line.done["messages held"] > 0
+        assert line.happened["swallowed"] > 0
         assert slow <= 10
         assert recovered <= 10
         assert working <= 15

@@ -14,8 +14,8 @@ from psycopg.conninfo import make_conninfo
 from tests.outages.calls import calling
 from tests.outages.cluster import Cluster
 from tests.outages.ground import Ground
-from tests.outages.line import Line
 from tests.outages.machine import Network, needs, needs_root, network, tried
+from tests.support.proxy import Proxy
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
@@ -133,15 +133,15 @@ def test_live_sockets_are_cut(cluster: Cluster, ground: Ground) -> None:
 @pytest.mark.parametrize(("delay", "rate"), [(0.05, 0), (0.3, 0), (0.0, 125_000)])
 def test_a_slow_line_costs_speed_and_no_lease(ground: Ground, delay: float, rate: float) -> None:
     graph = ground.prepare()
-    with Line(ground.dsn) as line:
+    with Proxy(ground.dsn) as line:
         worker = ground.worker(line.dsn)
         ground.start(graph, 30)
         fast = ground.all_ended()
-        line.delay, line.rate = delay, rate
+        line.set(delay=delay, bytes_per_second=rate or None)
         ground.start(graph, 100)
         slow = ground.all_ended(120)
         time.sleep(max(0.0, 12 - slow))
-        line.delay = line.rate = 0.0
+        line.clear()
         print(f"injected: {delay * 1000:.0f} ms each way, {rate or 'no'} bytes/s limit; 100 runs in"
               f" {slow:.1f} s (30 in {fast:.1f} s before)")  # fmt: skip
         assert worker.poll() is None

@@ -3,6 +3,7 @@
 The numbers are those of the invariants in TECHNICAL_DOCS.md. Each query gives `run_id` and `why`.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from psycopg import Connection
@@ -303,16 +304,23 @@ INVARIANTS: dict[str, str] = {
 }
 
 
+def _statement(invariants: Mapping[str, str]) -> bytes:
+    return " union all ".join(
+        f"(select '{name}' as name, v.run_id, v.why from ({query}) v limit 10)"
+        for name, query in invariants.items()
+    ).encode()
+
+
 # All in one statement, since most tests end with it.
-_ALL = " union all ".join(
-    f"(select '{name}' as name, v.run_id, v.why from ({query}) v limit 10)"
-    for name, query in INVARIANTS.items()
-).encode()
+_ALL = _statement(INVARIANTS)
 
 
-def violations(connection: Connection[DictRow]) -> dict[str, list[dict[str, Any]]]:
-    """The invariants that do not hold, each with its rows (at most 10)."""
+def violations(
+    connection: Connection[DictRow], invariants: Mapping[str, str] | None = None
+) -> dict[str, list[dict[str, Any]]]:
+    """Those that do not hold, each with its rows (at most 10)."""
+    statement = _ALL if invariants is None else _statement(invariants)
     found: dict[str, list[dict[str, Any]]] = {}
-    for row in connection.execute(_ALL, prepare=True):
+    for row in connection.execute(statement, prepare=invariants is None):
         found.setdefault(row.pop("name"), []).append(row)
     return found

@@ -25,11 +25,19 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 class Rival:
-    """A statement that runs in a session of its own, beside the test."""
+    """A statement that runs in a session of its own, beside the test: in a new one, or in `connection`, which
+    stays open."""
 
-    def __init__(self, dsn: str, query: str, *parameters: Any) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        query: str,
+        *parameters: Any,
+        connection: psycopg.Connection[DictRow] | None = None,
+    ) -> None:
         self._dsn = dsn
-        self._connection = open_connection(dsn)
+        self._closes = connection is None
+        self._connection = connection or open_connection(dsn)
         self._rows: list[dict[str, Any]] = []
         self._problem: BaseException | None = None
         self._thread = threading.Thread(target=self._execute, args=(query, parameters), daemon=True)
@@ -41,20 +49,28 @@ class Rival:
         except psycopg.Error as problem:
             self._problem = problem
         finally:
-            self._connection.close()
+            if self._closes:
+                self._connection.close()
 
     def wait_until_blocked(self) -> None:
         """Returns once the statement waits for a lock that another session holds."""
+        assert self.waits(), f"it did not wait: {self._problem or self._rows}"
+
+    def waits(self) -> bool:
+        """Does the statement wait for a lock that another session holds, or is it done without? Returns once
+        one of the two is seen."""
         pid = self._connection.info.backend_pid
         query = "select from pg_stat_activity where pid = %s and wait_event_type = 'Lock'"
+        seen = False
         with open_connection(self._dsn) as observer:
 
-            def waits() -> bool:
+            def either() -> bool:
+                nonlocal seen
                 seen = observer.execute(query, [pid]).fetchone() is not None
-                assert seen or self._thread.is_alive(), f"it did not wait: {self._problem or self._rows}"
-                return seen
+                return seen or not self._thread.is_alive()
 
-            wait_until(waits)
+            wait_until(either)
+        return seen
 
     def rows(self) -> list[dict[str, Any]]:
         """What the statement returned; raises what it raised."""

@@ -10,7 +10,7 @@ from pgorch.database.connection import connect
 from pgorch.worker import connections
 from pgorch.worker.connections import open_async
 from pgorch.worker.identity import Timing
-from tests.support.engine import chain
+from tests.support.engine import chain, definition
 from tests.support.proxy import Proxy, sessions
 from tests.worker.conftest import Place
 
@@ -105,6 +105,23 @@ async def test_a_connection_that_does_not_answer_is_given_up(
         assert {place.run(run)["state"]["n"] - i for i, run in enumerate(runs)} == {2}
         await place.stop()
     assert "has not answered" in caplog.text or "was not answered" in caplog.text
+
+
+@pytest.mark.parametrize("asked", [b"s.lease_token", b"pgorch.tick"])
+async def test_a_line_that_swallows_a_question_is_given_up(place: Place, asked: bytes) -> None:
+    """Whatever a worker asks on its connection: what it holds, or that timers are to be fired."""
+
+    @place.tool
+    async def a() -> None: ...
+
+    graph = place.create(definition([{"id": "w", "type": "wait", "for": "0.5 seconds"}, "a"], ["w>a"]))
+    with Proxy(place.dsn) as proxy:
+        fault = proxy.lose_line("worker advance", asked)
+        await place.work(dsn=proxy.dsn, timing=Timing(answer=1, stall_exit=None))
+        run_id = place.start(graph)
+        await place.until(fault.happened.is_set)
+        assert (await place.ended(run_id))["status"] == "completed"
+        await place.stop()
 
 
 async def test_a_worker_that_ends_while_it_connects_leaves_no_session(

@@ -181,6 +181,27 @@ async def test_a_session_that_ends_under_the_tool_costs_no_attempt(place: Place,
     assert (times, rows(place)) == (2, 1)
 
 
+@pytest.mark.parametrize("state", ["57014", "40P01", "40001"])
+async def test_a_statement_that_the_server_breaks_off_costs_no_attempt(place: Place, state: str) -> None:
+    times = 0
+
+    def after(ctx: Context) -> dict[str, int]:
+        nonlocal times
+        times += 1
+        if times == 1:
+            ctx.connection.execute(
+                f"do $$ begin raise exception 'broken off' using errcode = '{state}'; end $$".encode()
+            )
+        return {"attempt": ctx.attempt}
+
+    declare(place, "sync", after)
+    await place.work()
+    run_id = place.start(place.graph("a"))
+    assert (await place.ended(run_id))["state"] == {"attempt": 1}
+    assert (times, rows(place)) == (2, 1)
+    assert place.kinds(run_id) == ["step_completed", "run_completed"]
+
+
 @KINDS
 async def test_a_session_that_always_ends_fails_the_step_in_the_end(place: Place, kind: str) -> None:
     def after(ctx: Context) -> None:

@@ -1,0 +1,73 @@
+"""A server that dies under load, and how long it takes until work goes on as before."""
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import psycopg
+
+from pgorch.embedded import EmbeddedServer
+from tests.crash.conftest import Crew
+
+_STEPS = "select count(*) from pgorch.history"
+_MEASURED_SECONDS = 2.0
+# More than two workers end while this is measured.
+_RUNS = 15_000
+
+
+class Recovery(NamedTuple):
+    """Seconds from the return of the server to the first step, and steps per second before, and from five
+    seconds after the return on."""
+
+    farewell: str
+    first_step: float
+    rate_before: float
+    rate_after: float
+
+
+def kill_server(server: EmbeddedServer) -> None:
+    """As `pg_ctl stop -m immediate`, but harder: kill -9 of the postmaster."""
+    pid = int((server.data_dir / "data" / "postmaster.pid").read_text().splitlines()[0])
+    os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    with contextlib.suppress(FileNotFoundError):
+        while " Z " not in Path(f"/proc/{pid}/stat").read_text() and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+
+def seconds_to_recover(crew: Crew, server: EmbeddedServer, *, away: float) -> Recovery:
+    """Kills the server under load, and brings it back after `away` seconds."""
+    crew.hire(2)
+    graph = crew.graph("step")
+    crew.start(graph, _RUNS)
+    crew.until_done(500)
+    before = _rate(crew)
+    kill_server(server)
+    farewell = _last_words(crew)
+    time.sleep(away)
+    server.start()
+    back_at = time.monotonic()
+    crew.reconnect()
+    done = crew.value(_STEPS)
+    crew.until(lambda: crew.value(_STEPS) > done)
+    first = time.monotonic() - back_at
+    time.sleep(max(0.0, 5.0 - first))
+    after = _rate(crew)
+    return Recovery(farewell, first, before, after)
+
+
+def _rate(crew: Crew) -> float:
+    began_at, before = time.monotonic(), crew.value(_STEPS)
+    time.sleep(_MEASURED_SECONDS)
+    return float(crew.value(_STEPS) - before) / (time.monotonic() - began_at)
+
+
+def _last_words(crew: Crew) -> str:
+    try:
+        crew.value("select 1")
+    except psycopg.OperationalError as problem:
+        return str(problem).splitlines()[0]
+    return ""
