@@ -27,8 +27,8 @@ _LOSSES = 5
 # The server broke the transaction off for no fault of the tool's: it met another transaction, or somebody
 # interrupted it. (Or a statement took too long: then it will again, and in the end that is an error.)
 _BROKEN_OFF = ("40001", "40P01", "57014")
-# Longer than others wait: a step is run again for it. A dead line is noticed by the kernel before that.
-_ANSWER_SECONDS = 15.0
+# As the other calls of a worker. The step is run again for it.
+_ANSWER_SECONDS = 9.0
 
 
 class Transactions:
