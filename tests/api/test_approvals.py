@@ -155,7 +155,7 @@ async def test_an_approval_is_passed_on_and_commented(call: Callers, people: Peo
     path = f"/v1/approvals/{people.open(run_id)}"
     commented = await call("POST", f"{path}/comment", {"comment": "Which account?"}, roles="operator")
     assert commented.json() == {"approval_id": str(people.open(run_id))}
-    body = {"assignees": ["user:carl"], "comment": "on holiday"}
+    body = {"assignees": ["user:carl", "user:dora"], "comment": "on holiday"}
     assert_problem(
         await call("POST", f"{path}/reassign", body, name="eve", roles="approver"), 403, "not-allowed"
     )
@@ -166,9 +166,9 @@ async def test_an_approval_is_passed_on_and_commented(call: Callers, people: Peo
         ("approval_commented", "bob"),
         ("approval_reassigned", "bob"),
     ]
-    assert (await call("GET", path)).json()["assignees"] == ["user:carl"]
+    assert (await call("GET", path)).json()["assignees"] == ["user:carl", "user:dora"]
     assert people.actions(run_id) == [("bob", "comment"), ("bob", "reassign")]
-    operator = await call("POST", f"{path}/reassign", {"assignees": ["user:x"]}, name="o", roles="operator")
+    operator = await call("POST", f"{path}/reassign", {"assignees": ["role:x"]}, name="o", roles="operator")
     assert operator.status_code == 200
     for assignees in ([], ["carl"], None):
         answer = await call("POST", f"{path}/reassign", {"assignees": assignees}, roles="operator")

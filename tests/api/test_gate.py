@@ -33,7 +33,11 @@ from tests.api.driving import (
     until_answered,
 )
 from tests.support.engine import Engine
+from tests.support.fixtures import database
 from tests.support.races import open_connection
+
+# Functions of pgorch are replaced here, so no database is shared.
+__all__ = ["database"]
 
 # What TECHNICAL_DOCS.md promises.
 REVOKED_WITHIN_SECONDS = 5.0

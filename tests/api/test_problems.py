@@ -9,6 +9,10 @@ from starlette.applications import Starlette
 from pgorch.api.app import create_app
 from tests.api.driving import asking, assert_problem, client_of, plain
 from tests.support.engine import Engine
+from tests.support.fixtures import database
+
+# Functions of pgorch are replaced here, so no database is shared.
+__all__ = ["database"]
 
 
 async def test_unknown_paths_and_methods_are_problems(client: httpx.AsyncClient) -> None:
@@ -19,7 +23,7 @@ async def test_unknown_paths_and_methods_are_problems(client: httpx.AsyncClient)
         "/v1/",
         "/v1/runs/",
         "/graph/run/",
-        "/docs",
+        "/doc",
         "/%ff",
         "/a" * 500,
     ):

@@ -65,9 +65,10 @@ def test_both_clients_have_the_same_methods() -> None:
     assert sync.keys() == other.keys()
     assert sync.keys() == {
         "approve", "bulk", "cancel", "check_move", "close", "comment", "create_graph", "create_schedule",
-        "decide", "delete_graph", "delete_schedule", "drop_limit", "fork", "get_approval", "get_run",
-        "get_schedule", "move", "pause", "pause_schedule", "reassign", "reject", "resume", "resume_schedule",
-        "retry", "set_limit", "signal", "skip", "start", "start_many", "trigger_schedule", "wait",
+        "decide", "delete_graph", "delete_schedule", "drain_worker", "drop_limit", "fork", "get_approval",
+        "get_run", "get_schedule", "list_audit", "move", "pause", "pause_schedule", "reassign", "reject",
+        "resend_delivery", "resume", "resume_schedule", "retry", "set_limit", "signal", "skip", "start",
+        "start_many", "trigger_schedule", "wait",
     }  # fmt: skip
     for name in sync:
         assert inspect.signature(sync[name]) == inspect.signature(other[name]), name

@@ -5,10 +5,7 @@ from psycopg import Connection
 from psycopg.rows import DictRow
 
 from pgorch.doctor import Finding, Limits, examine
-from tests.support.emptied import connection, database
 from tests.support.engine import Engine, Worker
-
-__all__ = ["connection", "database"]
 
 Examine = Callable[..., list[Finding]]
 

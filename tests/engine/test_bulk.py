@@ -248,7 +248,7 @@ def test_a_run_that_changes_before_its_turn_is_looked_at_again(engine: Engine, d
     engine.approve(second)
     act = (
         "select pgorch._bulk_act(0, %s, 'cancel', pgorch._bulk_filter('cancel', %s, '{}', 9),"
-        " '{}', '{}', true, 'ada')"
+        " '{}', '{}', true, 'ada', null)"
     )
     assert engine.value(act, first, Jsonb(filter)) == [first]
     with pytest.raises(psycopg.Error, match="changed meanwhile"):

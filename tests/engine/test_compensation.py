@@ -186,6 +186,8 @@ def test_an_undo_that_kills_its_workers_is_given_up_and_the_next_goes_on(engine:
         engine.jump("1 hour")
         engine.worker.enlist()
         engine.worker.beat_everywhere()
+        # Whom two have died of waits for a moment.
+        engine.jump("3 seconds")
     assert Tools(engine).run() == "undo a"
     assert engine.error(run_id)["not_undone"][0]["error"]["type"] == "WorkerLost"
 

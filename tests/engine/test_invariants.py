@@ -28,6 +28,9 @@ SEEDED: dict[str, str] = {
     "I1 a paused run has nothing that can be claimed, and only it holds steps so": (
         f"update pgorch.runs set status = 'paused' where id = {RUN.format('ready')}"
     ),
+    "I1 who wrote what is known of runs that there are": (
+        "insert into pgorch._writes select 0, pgorch.new_run_id(0), 'key', '[]'"
+    ),
     "I1 an open approval and its step exist together": (
         f"delete from pgorch.approvals where run_id = {RUN.format('waits')}"
     ),

@@ -16,9 +16,8 @@ from tests.api.driving import assert_problem
 from tests.cli.conftest import Cli, cli, nowhere
 from tests.limits.limiting import claim, keyed, start
 from tests.support.engine import Engine
-from tests.support.fixtures import database
 
-__all__ = ["app", "cli", "client", "database", "key", "nowhere"]
+__all__ = ["app", "cli", "client", "key", "nowhere"]
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import pytest
 
 from pgorch.worker.alarms import Alarms
 from tests.support.engine import definition
-from tests.support.fixtures import connection, database
+from tests.support.fixtures import connection
 from tests.worker.conftest import Place, place
 
-__all__ = ["connection", "database", "place"]
+__all__ = ["connection", "place"]
 
 
 def most_at_once(place: Place) -> int:

@@ -62,7 +62,7 @@ SESSION_INPUT = frozenset({"current_setting", "set_config"})
 LEVELS = (ast.SelectStmt, ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt)
 MODIFYING = LEVELS[1:]
 STATEMENT_WORDS = frozenset(
-    {"select", "insert", "update", "delete", "merge", "with", "values", "create", "lock", "deallocate"}
+    {"select", "insert", "update", "delete", "merge", "with", "values", "create", "lock", "deallocate", "set"}
 )
 
 

@@ -97,7 +97,7 @@ def use_everything(engine: Engine) -> None:
     value("select pgorch.export_run(%s)", run_id)
     assert engine.rows("select * from pgorch.run_tree(%s)", run_id)
     value("select pgorch.set_labels(%s, %s)", run_id, Jsonb({"customer": "42"}))
-    engine.approve(run_id)
+    value("select pgorch.approve_plain(%s)", run_id)
     engine.reject(engine.start("only_approval", bucket=MINE))
     assert engine.cancel(engine.start("only_approval", bucket=MINE)) == "cancelled"
     answer_questions(engine)
@@ -295,7 +295,7 @@ def test_the_document_of_a_run_touches_its_bucket_alone(
 
 
 CALLED = """
-    advance approval_document approve beat cancel check_move claim_deliveries comment create_schedule
+    approve_plain advance approval_document approve beat cancel check_move claim_deliveries comment create_schedule
     decide delete_schedule diff_states enlist_worker explain export_run fire_schedule fork is_to_drain
     leave move pause pause_schedule perform_sql reassign record_delivery reject resend_delivery resume
     resume_schedule retry run_document run_events run_progress run_sql_steps run_state run_tree

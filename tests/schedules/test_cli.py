@@ -7,9 +7,8 @@ import pytest
 
 from tests.cli.conftest import Cli, cli, nowhere
 from tests.schedules.conftest import Place
-from tests.support.fixtures import database
 
-__all__ = ["cli", "database", "nowhere"]
+__all__ = ["cli", "nowhere"]
 
 
 def test_a_schedule_from_its_creation_to_its_end(cli: Cli, place: Place) -> None:

@@ -7,9 +7,6 @@ import pytest
 from pgorch.client import AsyncClient, Client
 from pgorch.errors import InvalidValue, NotFound, WrongState
 from tests.schedules.conftest import Place, at
-from tests.support.fixtures import database
-
-__all__ = ["database"]
 
 
 def test_the_client_does_all_that_can_be_done(place: Place, database: str) -> None:

@@ -9,9 +9,8 @@ import pytest
 from tests.api.conftest import app, client, key
 from tests.api.driving import assert_problem, client_of, make_key
 from tests.schedules.conftest import Place
-from tests.support.fixtures import database
 
-__all__ = ["app", "client", "database", "key"]
+__all__ = ["app", "client", "key"]
 
 BODY = {"graph": "report", "cron": "0 2 * * *", "time_zone": "Europe/Berlin"}
 

@@ -14,10 +14,9 @@ from pgorch.worker.identity import Timing
 from tests.crash.conftest import crew
 from tests.schedules.conftest import ASK, Place, at
 from tests.support.engine import Engine
-from tests.support.fixtures import database
 from tests.worker.conftest import Place as Workers
 
-__all__ = ["crew", "database"]
+__all__ = ["crew"]
 
 QUICK = Timing(beat=0.1, schedules=0.05, stall_exit=None)
 

@@ -105,9 +105,17 @@ class SharedConnection:
 
 
 @pytest.fixture
-def connection(database: str, shared_connection: SharedConnection) -> Connection[DictRow]:
+def connection(
+    database: str, shared_database: str, shared_connection: SharedConnection
+) -> Iterator[Connection[DictRow]]:
     """A connection to `database` in autocommit; rows are dicts."""
-    return shared_connection.get()
+    if database == shared_database:
+        yield shared_connection.get()
+    else:
+        with psycopg.connect(
+            database, autocommit=True, row_factory=dict_row, application_name="test"
+        ) as connection:
+            yield connection
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from pgorch.cli.bench.latency import measure_latency, measure_starts
 from pgorch.cli.bench.load import create, measure, start_many, wait_until_ended
 from pgorch.cli.bench.report import circumstances, for_people
 from pgorch.cli.bench.workers import workers as worker_processes
-from pgorch.cli.options import Dsn
-from pgorch.cli.output import print_json
+from pgorch.cli.options import Dsn, Output
+from pgorch.cli.output import print_json, wants_json
 
 
 def bench(
@@ -23,8 +23,8 @@ def bench(
         int, typer.Option("--samples", help="How many times latencies are taken.", min=1)
     ] = 200,
     skip_latency: Annotated[bool, typer.Option("--skip-latency", help="Measure throughput alone.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     dsn: Dsn = None,
+    output: Output = None,
 ) -> None:
     """Measure your database: chains of steps with conditions, in a scratch database that is dropped again."""
     from pgorch.config import resolve_dsn
@@ -32,7 +32,7 @@ def bench(
     with ground(resolve_dsn(dsn)) as place:
         typer.echo(f"measuring in {place.where}", err=True)
         figures = _measured(place, runs, steps, workers, slots, None if skip_latency else samples)
-    if as_json:
+    if wants_json(output):
         print_json(figures)
         return
     server, machine = figures["postgres"], figures["machine"]
