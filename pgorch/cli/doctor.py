@@ -1,7 +1,6 @@
 """`pgorch doctor`: looks at a database and says what is wrong."""
 
 from dataclasses import asdict
-from typing import Annotated
 
 import typer
 
@@ -14,7 +13,6 @@ def doctor(
     dsn: Dsn = None,
     direct: DirectDsn = None,
     output: Output = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The same as -o json.")] = False,
 ) -> None:
     """Look at server, pooler, vacuum, disk, schema and stuck work, and say what to type next. Exit code 1 if
     something is a problem."""
@@ -23,7 +21,7 @@ def doctor(
 
     with translated():
         findings = examine(required_dsn(dsn), direct_dsn=direct_dsn(direct, dsn))
-    if as_json or wants_json(output):
+    if wants_json(output):
         print_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:

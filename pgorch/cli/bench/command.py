@@ -10,8 +10,8 @@ from pgorch.cli.bench.latency import measure_latency, measure_starts
 from pgorch.cli.bench.load import create, measure, start_many, wait_until_ended
 from pgorch.cli.bench.report import circumstances, for_people
 from pgorch.cli.bench.workers import workers as worker_processes
-from pgorch.cli.options import Dsn, Output
-from pgorch.cli.output import print_json, wants_json
+from pgorch.cli.options import Dsn, Output, wants_json
+from pgorch.cli.output import print_json
 
 
 def bench(
