@@ -3,6 +3,7 @@
 A directory of tests uses them by importing `connection`, `database` and `engine` in its conftest.
 """
 
+import time
 from collections.abc import Iterator
 
 import psycopg
@@ -65,8 +66,14 @@ EMPTY = "; ".join(
         _DROP.strip(),
         *(f"delete from pgorch.{table}" for table in WRITTEN),
         "update pgorch._clock set offset_by = '0' where offset_by <> '0'",
+        "update pgorch.settings set value = '\"30 days\"' where name = 'retention'",
     ]
 ).encode()
+_ENDING_SECONDS = 5.0
+_AT_WORK = """
+    select query from pg_stat_activity where datname = current_database()
+    and pid <> pg_backend_pid() and backend_type = 'client backend' and state <> 'idle'
+"""
 RESET = b"reset session authorization; reset all; unlisten *; select pg_advisory_unlock_all()"
 
 
@@ -123,11 +130,10 @@ def database(shared_database: str, shared_connection: SharedConnection) -> Itera
     """A database that is empty but for pgorch. Emptying one is much faster than making another."""
     yield shared_database
     connection = shared_connection.clean()
-    left = connection.execute(
-        "select query from pg_stat_activity where datname = current_database()"
-        " and pid <> pg_backend_pid() and backend_type = 'client backend' and state <> 'idle'"
-    ).fetchall()
-    assert left == [], "sessions are still at work after the test"
+    deadline = time.monotonic() + _ENDING_SECONDS
+    while left := connection.execute(_AT_WORK).fetchall():
+        assert time.monotonic() < deadline, f"sessions are still at work after the test: {left}"
+        time.sleep(0.05)
     connection.execute(EMPTY)
 
 
