@@ -92,6 +92,8 @@ class SharedConnection:
                 autocommit=True,
                 row_factory=dict_row,
                 application_name="test",
+                # Compiling the statement of all invariants would take a second each time.
+                options="-c jit=off",
                 prepare_threshold=None,
             )
         return self._connection
