@@ -88,9 +88,7 @@ class Lender:
             try:
                 yield connection
             finally:
-                self._lent.pop(connection, None)
-                self._deadlines.rest(connection)
-                if _is_whole(connection) and not self._closed:
+                if self._can_keep(connection):
                     self._idle.append(connection)
                 else:
                     connection.close()
@@ -104,12 +102,16 @@ class Lender:
             try:
                 yield connection
             finally:
-                self._lent.pop(connection, None)
-                self._deadlines.rest(connection)
-                if _is_whole(connection) and not self._closed:
+                if self._can_keep(connection):
                     self._async_idle.append(connection)
                 else:
                     await connection.close()
+
+    def _can_keep(self, connection: Connection[Any] | AsyncConnection[Any]) -> bool:
+        """It has come back: can it be lent again?"""
+        self._lent.pop(connection, None)
+        self._deadlines.rest(connection)
+        return not self._closed and connection.info.transaction_status == TransactionStatus.IDLE
 
     async def close(self) -> None:
         """What is lent meanwhile is closed when it comes back."""
@@ -169,7 +171,3 @@ class Lender:
 
 def _is_asking(connection: Connection[Any] | AsyncConnection[Any]) -> bool:
     return connection.pgconn.transaction_status == TransactionStatus.ACTIVE
-
-
-def _is_whole(connection: Connection[Any] | AsyncConnection[Any]) -> bool:
-    return connection.info.transaction_status == TransactionStatus.IDLE

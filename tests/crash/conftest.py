@@ -1,6 +1,8 @@
+import contextlib
 import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +18,7 @@ from psycopg import Connection
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 
+from pgorch.database.migrations import migrate
 from pgorch.embedded import EmbeddedServer
 from tests.crash.process import work
 from tests.crash.tools import registry
@@ -177,12 +180,39 @@ def own_server() -> Iterator[EmbeddedServer]:
         shutil.rmtree(parent, ignore_errors=True)
 
 
-@pytest.fixture
-def crew(database: str, tmp_path: Path) -> Iterator[Crew]:
+def kill_server(server: EmbeddedServer) -> None:
+    """As `pg_ctl stop -m immediate`, but harder: kill -9 of the postmaster."""
+    pid = int((server.data_dir / "data" / "postmaster.pid").read_text().splitlines()[0])
+    os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    with contextlib.suppress(FileNotFoundError):
+        while " Z " not in Path(f"/proc/{pid}/stat").read_text() and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def crew_at(dsn: str, directory: Path) -> Iterator[Crew]:
     """Whatever is killed in a test, the invariants hold at its end."""
-    crew = Crew(database, tmp_path)
+    crew = Crew(dsn, directory)
     try:
         yield crew
         assert violations(crew.connection) == {}
     finally:
         crew.dismiss()
+
+
+@pytest.fixture
+def crew(database: str, tmp_path: Path) -> Iterator[Crew]:
+    with crew_at(database, tmp_path) as crew:
+        yield crew
+
+
+@pytest.fixture
+def own_crew(own_server: EmbeddedServer, tmp_path: Path) -> Iterator[Crew]:
+    """A crew on a server of its own. What is acknowledged survives what is done to the server, if not to the
+    machine."""
+    with psycopg.connect(own_server.dsn, autocommit=True) as admin:
+        admin.execute("alter database pgorch set synchronous_commit = on")
+    migrate(own_server.dsn)
+    with crew_at(own_server.dsn, tmp_path) as crew:
+        yield crew

@@ -10,9 +10,8 @@ from psycopg.types.json import Jsonb
 
 from pgorch.database.migrations import migrate
 from pgorch.embedded import EmbeddedServer
-from tests.crash.conftest import Crew
+from tests.crash.conftest import Crew, crew_at
 from tests.support.engine import definition
-from tests.support.invariants import violations
 
 RUNS = 1000
 PARKING = {
@@ -60,12 +59,8 @@ def check(finished_by: str) -> dict[str, bool]:
 @pytest.fixture
 def crew(own_server: EmbeddedServer, tmp_path: Path) -> Iterator[Crew]:
     migrate(own_server.dsn)
-    crew = Crew(own_server.dsn, tmp_path)
-    try:
+    with crew_at(own_server.dsn, tmp_path) as crew:
         yield crew
-        assert violations(crew.connection) == {}
-    finally:
-        crew.dismiss()
 
 
 def old_version(name: str) -> dict[str, Any]:

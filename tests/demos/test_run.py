@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,7 +70,7 @@ def command_line(file: Path) -> str:
 @pytest.fixture
 def home() -> Iterator[Path]:
     # Short and open to all: a server that runs as another user has to reach its socket there.
-    path = Path(subprocess.check_output(["mktemp", "-d", "/tmp/pgorch-XXXXXX"], text=True).strip())
+    path = Path(tempfile.mkdtemp(prefix="pgorch-", dir="/tmp"))
     path.chmod(0o755)
     yield path
     deadline = time.monotonic() + 20

@@ -1,16 +1,12 @@
 """A server that dies under load, and how long it takes until work goes on as before."""
 
-import contextlib
-import os
-import signal
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 import psycopg
 
 from pgorch.embedded import EmbeddedServer
-from tests.crash.conftest import Crew
+from tests.crash.conftest import Crew, kill_server
 
 _STEPS = "select count(*) from pgorch.history"
 _MEASURED_SECONDS = 2.0
@@ -26,16 +22,6 @@ class Recovery(NamedTuple):
     first_step: float
     rate_before: float
     rate_after: float
-
-
-def kill_server(server: EmbeddedServer) -> None:
-    """As `pg_ctl stop -m immediate`, but harder: kill -9 of the postmaster."""
-    pid = int((server.data_dir / "data" / "postmaster.pid").read_text().splitlines()[0])
-    os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + 20
-    with contextlib.suppress(FileNotFoundError):
-        while " Z " not in Path(f"/proc/{pid}/stat").read_text() and time.monotonic() < deadline:
-            time.sleep(0.01)
 
 
 def seconds_to_recover(crew: Crew, server: EmbeddedServer, *, away: float) -> Recovery:

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from pgorch.embedded import EmbeddedServer
-from tests.crash.conftest import Crew
-from tests.faults.outage import kill_server
+from tests.crash.conftest import Crew, kill_server
 from tests.faults.proof import injected
 from tests.faults.storms import sessions_opened
 from tests.support.engine import definition

@@ -6,8 +6,8 @@ import time
 import pytest
 
 from pgorch.embedded import EmbeddedServer
-from tests.crash.conftest import Crew
-from tests.faults.outage import kill_server, seconds_to_recover
+from tests.crash.conftest import Crew, kill_server
+from tests.faults.outage import seconds_to_recover
 from tests.faults.proof import injected
 
 pytestmark = pytest.mark.long

@@ -1,6 +1,7 @@
 """Retry and skip of steps that are live, and of items of maps."""
 
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -128,7 +129,8 @@ def test_an_item_of_a_child_is_skipped_and_the_parent_goes_on(engine: Engine) ->
     assert engine.order(run_id) == "g g z"
 
 
-def test_a_run_that_took_too_long_goes_on_with_what_was_live(engine: Engine) -> None:
+def run_that_took_too_long(engine: Engine) -> tuple[UUID, Tools]:
+    """One that failed by its timeout, while it waited for an approval."""
     graph = definition(["a", {"id": "q", "type": "approval"}, "b"], ["a>q", "q>b"], timeout="1 day")
     run_id = engine.start(graph)
     tools = Tools(engine)
@@ -136,6 +138,11 @@ def test_a_run_that_took_too_long_goes_on_with_what_was_live(engine: Engine) -> 
     engine.jump("1 day")
     engine.worker.enlist()
     tick(engine)
+    return run_id, tools
+
+
+def test_a_run_that_took_too_long_goes_on_with_what_was_live(engine: Engine) -> None:
+    run_id, tools = run_that_took_too_long(engine)
     assert engine.error(run_id)["type"] == "RunTimeout"
     with pytest.raises(psycopg.Error, match="failed at no single step"):
         skip(engine, run_id)
@@ -149,12 +156,6 @@ def test_a_run_that_took_too_long_goes_on_with_what_was_live(engine: Engine) -> 
 
 
 def test_a_run_that_took_too_long_is_helped_at_a_node_that_is_named(engine: Engine) -> None:
-    graph = definition(["a", {"id": "q", "type": "approval"}, "b"], ["a>q", "q>b"], timeout="1 day")
-    run_id = engine.start(graph)
-    tools = Tools(engine)
-    tools.run()
-    engine.jump("1 day")
-    engine.worker.enlist()
-    tick(engine)
+    run_id, tools = run_that_took_too_long(engine)
     skip(engine, run_id, node="q")
     assert tools.run() == "b"

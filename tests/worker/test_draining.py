@@ -2,14 +2,18 @@
 
 import asyncio
 import threading
+from typing import Any
+from uuid import UUID
 
 from pgorch.tool import Context
+from pgorch.worker import Worker
 from pgorch.worker.identity import Timing
 from tests.support.engine import chain
 from tests.worker.conftest import Place
 
 
-async def test_a_worker_that_drains_finishes_what_runs_and_takes_nothing_more(place: Place) -> None:
+async def in_the_middle(place: Place, **options: Any) -> tuple[Worker, UUID, asyncio.Event]:
+    """A worker that runs `a` of a run of `a` and `b`, until the event is set."""
     began, release = asyncio.Event(), asyncio.Event()
 
     @place.tool
@@ -22,8 +26,13 @@ async def test_a_worker_that_drains_finishes_what_runs_and_takes_nothing_more(pl
     def b() -> None: ...
 
     run_id = place.start(place.create(chain("a b")))
-    worker = await place.work()
+    worker = await place.work(**options)
     await began.wait()
+    return worker, run_id, release
+
+
+async def test_a_worker_that_drains_finishes_what_runs_and_takes_nothing_more(place: Place) -> None:
+    worker, run_id, release = await in_the_middle(place)
     worker.drain()
     release.set()
     await place.stop()
@@ -110,20 +119,7 @@ async def test_stopping_before_start_and_twice_is_fine(place: Place) -> None:
 
 
 async def test_a_worker_drains_when_it_is_asked_to(place: Place) -> None:
-    began, release = asyncio.Event(), asyncio.Event()
-
-    @place.tool
-    async def a() -> dict[str, int]:
-        began.set()
-        await release.wait()
-        return {"a": 1}
-
-    @place.tool
-    def b() -> None: ...
-
-    run_id = place.start(place.create(chain("a b")))
-    worker = await place.work(name="anna")
-    await began.wait()
+    worker, run_id, release = await in_the_middle(place, name="anna")
     place.value("select pgorch.drain_worker('anna', 'ann')")
     await place.until(lambda: worker._to_drain)
     release.set()
