@@ -83,6 +83,8 @@ class Connections:
         self._silence = Silence(lambda: open_connection(dsn, "pgorch api watch"), self._is_silent)
         self._returned = asyncio.Event()
         self._attempt: asyncio.Task[AsyncConnection[TupleRow]] | None = None
+        # All that are under way: an attempt may outlive the request that began it.
+        self._attempts: set[asyncio.Task[AsyncConnection[TupleRow]]] = set()
         # Set while none is to be had: whoever waits for one of ours need not wait on.
         self._away = asyncio.Event()
         self._closed = False
@@ -113,9 +115,10 @@ class Connections:
     async def close(self) -> None:
         self._closed = True
         await self._silence.stop()
-        if self._attempt is not None and not self._attempt.done():
-            self._attempt.cancel()
-            await asyncio.wait([self._attempt])
+        for attempt in self._attempts:
+            attempt.cancel()
+        if self._attempts:
+            await asyncio.wait(self._attempts)
         await self._close_idle()
 
     async def _take_slot(self) -> None:
@@ -164,7 +167,7 @@ class Connections:
                     raise
 
     async def _open(self) -> AsyncConnection[TupleRow]:
-        attempt = asyncio.create_task(open_connection(self._dsn))
+        attempt = self._begin_attempt()
         try:
             await asyncio.wait([attempt], timeout=CONNECT_SECONDS)
         except asyncio.CancelledError:
@@ -184,7 +187,7 @@ class Connections:
         """Returns if a connection was to be had."""
         attempt = self._attempt
         if attempt is None or attempt.done():
-            attempt = self._attempt = asyncio.create_task(open_connection(self._dsn))
+            attempt = self._attempt = self._begin_attempt()
             attempt.add_done_callback(self._arrived)
         await asyncio.wait([attempt], timeout=CONNECT_SECONDS)
         if not attempt.done():
@@ -192,6 +195,12 @@ class Connections:
         problem = attempt.exception()
         if problem is not None:
             raise DatabaseUnavailable(str(problem)) from problem
+
+    def _begin_attempt(self) -> asyncio.Task[AsyncConnection[TupleRow]]:
+        attempt = asyncio.create_task(open_connection(self._dsn))
+        self._attempts.add(attempt)
+        attempt.add_done_callback(self._attempts.discard)
+        return attempt
 
     def _arrived(self, attempt: asyncio.Task[AsyncConnection[TupleRow]]) -> None:
         """An attempt for which nobody waits in particular has ended."""
