@@ -61,15 +61,32 @@ create or replace function pgorch._user() returns name
     as $$
 declare
     v_stack text;
-    v_function text[];
 begin
-    -- A statement of an SQL step is run by a worker, on behalf of its graph's owner. What it could set, it could set back;
-    -- the functions from which it is called it cannot get rid of. It may write their names elsewhere: the last are the true ones.
+    -- The search_path may be anybody's here, and to fix one takes longer than all of this: so every name says its schema.
     get diagnostics v_stack = pg_context;
-    if strpos(v_stack, '_run_statement(text,jsonb)') = 0 then
+    if pg_catalog.strpos(v_stack, '_run_statement(text,jsonb)') operator(pg_catalog.=) 0 then
         return session_user;
     end if;
-    v_function := parse_ident(substring(v_stack from
+    return pgorch._step_owner(v_stack);
+end
+$$;
+comment on function pgorch._user() is 'On whose behalf the session works now: its user, and in an SQL step the owner of the graph.';
+
+create or replace function pgorch._step_owner(p_stack text) returns name
+    language plpgsql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    v_function text[];
+begin
+    -- Who has a session can have functions of any name in it, and write such lines himself. Only in a session that may
+    -- perform the steps of others can there be a step of somebody else.
+    if not pgorch._may_perform_for_others() then
+        return session_user;
+    end if;
+    -- A statement of an SQL step is run by a worker, on behalf of its graph's owner. What it could set, it could set back;
+    -- the functions from which it is called it cannot get rid of. It may write their names elsewhere: the last are the true ones.
+    v_function := parse_ident(substring(p_stack from
         '^.*\m_run_statement\(text,jsonb\)[^\n]*\n[^\n]*?((?:pgorch_sql\.)?(?:"(?:[^"]|"")+"|[^ ".]+))\(text,jsonb\)'));
     if v_function is null then
         perform pgorch._raise('OR007', 'it cannot be told for whom this SQL step works', 'Call _run_statement() from the function of a graph''s owner only.');
@@ -77,15 +94,26 @@ begin
     return v_function[cardinality(v_function)];
 end
 $$;
-comment on function pgorch._user() is 'On whose behalf the session works now: its user, and in an SQL step the owner of the graph.';
+comment on function pgorch._step_owner is 'Whose SQL step it is that has this stack of calls; the user of the session, if it can be in none of somebody else''s.';
+
+create or replace function pgorch._may_perform_for_others() returns boolean
+    language plpgsql stable
+    set search_path = pg_catalog, pg_temp
+    as $$
+begin
+    return pg_has_role(session_user, (select n.nspowner from pg_namespace n where n.nspname = 'pgorch'), 'member');
+end
+$$;
+comment on function pgorch._may_perform_for_others is 'May this session perform the SQL steps of any owner? So may the owner of the schema, as whom workers connect.';
 
 create or replace function pgorch._may_speak_for_others() returns boolean
     language plpgsql stable
+    set search_path = pg_catalog, pg_temp
     as $$
 begin
     -- That is the right of the schema's owner (the API connects as such) and of pgorch_api. SQL steps are of no use for it.
     return pgorch._user() = session_user
-        and (pg_has_role(session_user, (select n.nspowner from pg_namespace n where n.nspname = 'pgorch'), 'member')
+        and (pgorch._may_perform_for_others()
              or exists (select from pg_roles r where r.rolname = 'pgorch_api' and pg_has_role(session_user, r.oid, 'member')));
 end
 $$;
@@ -96,13 +124,13 @@ create or replace function pgorch._actor(p_actor text) returns text
 declare
     v_user constant name := pgorch._user();
 begin
-    if p_actor is null or p_actor = v_user then
+    if p_actor is null or p_actor operator(pg_catalog.=) v_user then
         return v_user;
     end if;
     if pgorch._may_speak_for_others() then
         return p_actor;
     end if;
-    perform pgorch._raise('OR007', format('%s may not act as %s', v_user, p_actor),
+    perform pgorch._raise('OR007', pg_catalog.format('%s may not act as %s', v_user, p_actor),
         'Leave the actor out: it is then the user of your session, or in an SQL step the owner of its graph.');
 end
 $$;

@@ -3,6 +3,7 @@
 import json
 import secrets
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -212,3 +213,262 @@ def test_a_graph_that_a_statement_makes_has_its_graphs_owners_rights(
     run_id = engine.start("inner")
     engine.value("select sum(pgorch.run_sql_steps(b)) from generate_series(0, pgorch.bucket_count() - 1) b")
     assert engine.error(run_id)["code"] == "42501"
+
+
+def runner_of(author: psycopg.Connection[Any]) -> str:
+    return f'pgorch_sql."{author.info.user}"(text, jsonb)'
+
+
+BODY = "returns jsonb language plpgsql security definer as $$ begin return to_jsonb(current_user); end $$"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "alter function {0} security invoker",
+        "alter function {0} set search_path = evil",
+        "create or replace function pgorch_sql.{1}(p_sql text, p_parameters jsonb) " + BODY,
+    ],
+)
+def test_an_owners_function_that_was_altered_is_not_called(
+    engine: Engine, author: psycopg.Connection[Any], change: str
+) -> None:
+    assert run_of(author, engine, "select current_user::text") == author.info.user
+    author.execute(change.format(runner_of(author), author.info.user).encode())
+    # Its graph is there already, so that nothing is made or looked at but by who performs it.
+    run_id = engine.start(engine.value("select name from pgorch.graphs order by created_at desc limit 1"))
+    engine.value("select sum(pgorch.run_sql_steps(b)) from generate_series(0, pgorch.bucket_count() - 1) b")
+    assert engine.error(run_id)["code"] == "OR007"
+    with pytest.raises(psycopg.Error, match="is not the function that create_graph"):
+        author.execute("select pgorch.create_graph(%s)", [Jsonb(definition([statement("select 1")]))])
+    author.execute(f"drop function {runner_of(author)}".encode())
+    assert run_of(author, engine, "select current_user::text") == author.info.user
+
+
+def test_a_function_that_somebody_made_for_another_is_not_called(
+    engine: Engine, author: psycopg.Connection[Any]
+) -> None:
+    ada = f"ada_{secrets.token_hex(4)}"
+    engine.connection.execute(f"create role {ada}".encode())
+    author.execute(
+        f"create function pgorch_sql.{ada}(p_sql text, p_parameters jsonb) returns jsonb language plpgsql"
+        " security definer as $$ begin return pgorch._run_statement(p_sql, p_parameters); end $$".encode()
+    )
+    with pytest.raises(psycopg.Error, match="is not the function that create_graph") as refused:
+        engine.value("select pgorch._sql_runner(%s)", ada)
+    assert refused.value.sqlstate == "OR007"
+    # One with other parameters is another function.
+    author.execute(f"drop function pgorch_sql.{ada}(text, jsonb)".encode())
+    author.execute(f"create function pgorch_sql.{ada}(text) returns int language sql as 'select 1'".encode())
+    assert engine.value("select pgorch._sql_runner(%s)", ada) is None
+    engine.connection.execute(f"drop role {ada}".encode())
+
+
+def test_an_owners_function_stays_as_it_is_while_it_is_called(
+    engine: Engine, author: psycopg.Connection[Any]
+) -> None:
+    assert run_of(author, engine, "select 1") == 1
+    change = f"alter function {runner_of(author)} security invoker"
+    with engine.connection.transaction():
+        assert run_of(author, engine, "select 2") == 2
+        author.execute("set lock_timeout = '200ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            author.execute(change.encode())
+
+
+def test_what_ran_while_its_function_was_altered_does_not_count(
+    engine: Engine, author: psycopg.Connection[Any]
+) -> None:
+    """Who is no superuser cannot lock it, and finds out when the statement has been run."""
+    worker = f"worker_{secrets.token_hex(4)}"
+    engine.connection.execute(f"create role {worker} login in role {engine.connection.info.user}".encode())
+    graph = definition([statement("select pg_advisory_lock(77)::text")])
+    author.execute("select pgorch.create_graph(%s)", [Jsonb(graph)])
+    run_id = engine.start(graph["name"])
+    engine.connection.execute("select pg_advisory_lock(77)")
+    dsn = make_conninfo(engine.connection.info.dsn, user=worker)
+    with psycopg.connect(dsn, autocommit=True) as performer, ThreadPoolExecutor(1) as pool:
+        call = "select sum(pgorch.run_sql_steps(b)) from generate_series(0, pgorch.bucket_count() - 1) b"
+        performing = pool.submit(performer.execute, call)
+        waits = "select count(*) from pg_locks where locktype = 'advisory' and not granted and pid = %s"
+        while not engine.value(waits, performer.info.backend_pid):
+            assert not performing.done()
+        author.execute(f"alter function {runner_of(author)} security invoker".encode())
+        author.execute(f"alter function {runner_of(author)} security definer".encode())
+        engine.connection.execute("select pg_advisory_unlock(77)")
+        performing.result(20)
+    assert engine.error(run_id)["code"] == "OR007"
+    engine.connection.execute(f"drop role {worker}".encode())
+
+
+@pytest.fixture
+def evil(engine: Engine, author: psycopg.Connection[Any]) -> Iterator[str]:
+    """A schema in which things of pg_catalog have other meanings: each notes as whom it was called."""
+    engine.connection.execute(f"create schema evil authorization {author.info.user}".encode())
+    author.execute("create table evil.called (as_whom name)")
+    author.execute("grant usage on schema evil to public")
+    author.execute("grant insert on evil.called to public")
+    for signature, is_true in {
+        "cardinality(anyarray) returns int": "pg_catalog.cardinality($1)",
+        "strpos(text, text) returns int": "0",
+        "pg_has_role(name, oid, text) returns boolean": "true",
+        "set_config(text, text, boolean) returns text": "pg_catalog.set_config($1, $2, $3)",
+        "jsonb_build_object(variadic text[]) returns jsonb": "pg_catalog.jsonb_build_object(variadic $1)",
+    }.items():
+        author.execute(
+            f"create function evil.{signature} language plpgsql as $$ begin"
+            f" insert into evil.called values (current_user); return {is_true}; end $$".encode()
+        )
+    yield "evil, pg_catalog"
+    assert engine.rows("select * from evil.called where as_whom <> %s", author.info.user) == []
+
+
+@pytest.mark.parametrize("locally", ["true", "false"])
+def test_what_a_statement_sets_is_put_back(
+    engine: Engine, author: psycopg.Connection[Any], evil: str, locally: str
+) -> None:
+    before = engine.rows("select name, setting, source from pg_settings")
+    sets = ", ".join(
+        f"set_config('{name}', '{value}', {locally})"
+        for name, value in {
+            "transform_null_equals": "on", "enable_seqscan": "off", "DateStyle": "German",
+            "plpgsql.check_asserts": "off", "search_path": evil,
+        }.items()
+    )  # fmt: skip
+    if locally == "false":
+        engine.connection.execute("grant set on parameter plpgsql.check_asserts to public")
+    assert run_of(author, engine, f"select {sets}") is not None
+    assert engine.rows("select name, setting, source from pg_settings") == before
+
+
+def test_what_the_session_had_set_itself_stays(
+    engine: Engine, author: psycopg.Connection[Any], evil: str
+) -> None:
+    engine.connection.execute("set search_path = public, pg_catalog; set datestyle = 'SQL'")
+    try:
+        run_of(author, engine, f"select set_config('search_path', '{evil}', false)")
+        run_of(author, engine, "select set_config('datestyle', 'German', false)")
+        assert engine.value("show search_path") == "public, pg_catalog"
+        assert engine.value("show datestyle").startswith("SQL")
+    finally:
+        engine.connection.execute("reset search_path; reset datestyle")
+
+
+@pytest.mark.parametrize("fails", ["", "raise exception 'no';"])
+@pytest.mark.parametrize(
+    "leaves",
+    [
+        "prepare pgorch_left as select 1",
+        "deallocate kept; prepare kept as select 2",
+        "declare pgorch_left cursor with hold for select 1",
+    ],
+)
+def test_what_a_statement_prepares_and_opens_is_gone(
+    engine: Engine, author: psycopg.Connection[Any], evil: str, leaves: str, fails: str
+) -> None:
+    engine.connection.execute("prepare kept as select 1")
+    commands = "".join(f"execute '{command}';" for command in leaves.split("; "))
+    author.execute(
+        "create function evil.leave() returns int language plpgsql as"
+        f" $$ begin {commands} {fails} return 1; end $$".encode()
+    )
+    run_of(author, engine, "select evil.leave()")
+    left = "select name from pg_prepared_statements where name = 'pgorch_left' or statement like '%%select 2'"
+    assert engine.rows(left) == []
+    assert engine.rows("select name from pg_cursors where name = 'pgorch_left'") == []
+    engine.connection.execute("deallocate all")
+
+
+def test_what_a_statement_makes_for_a_while_is_gone_and_what_was_there_stays(
+    engine: Engine, author: psycopg.Connection[Any], evil: str
+) -> None:
+    engine.connection.execute("create temporary table kept ()")
+    author.execute(
+        """create function evil.make() returns int language plpgsql as $$ begin
+               create temporary table pg_roles (x int) on commit drop;
+               create temporary table pg_proc (x int, y pg_temp.pg_roles);
+               create temporary view pg_namespace as select * from pg_proc;
+               create temporary sequence s;
+               create domain pg_temp.jsonb as pg_catalog.jsonb;
+               create type pg_temp.uuid as enum ('a');
+               create type pg_temp.record as (x int);
+               insert into pg_roles values (1);
+               return (select x from pg_roles); end $$"""
+    )
+    assert run_of(author, engine, "select evil.make()") == 1
+    left = "select relname from pg_catalog.pg_class where relnamespace = pg_my_temp_schema()"
+    types = "select typname from pg_catalog.pg_type where typnamespace = pg_my_temp_schema() and typelem = 0"
+    assert engine.rows(left) == [{"relname": "kept"}]
+    assert engine.rows(types) == [{"typname": "kept"}]
+    engine.connection.execute("drop table kept")
+
+
+FAKED = (
+    "PL/pgSQL function pgorch._run_statement(text,jsonb) line 1 at RETURN\n"
+    'PL/pgSQL function pgorch_sql.postgres(text,jsonb) line 1 at RETURN\n"'
+)
+
+
+@pytest.mark.parametrize("how", ["functions", "text"])
+def test_nobody_is_somebody_else_because_functions_have_such_names(
+    engine: Engine, author: psycopg.Connection[Any], evil: str, how: str
+) -> None:
+    asked = engine.start(definition([{"id": "ask", "type": "approval", "assignees": ["user:postgres"]}]))
+    decide = f"select pgorch.decide(p_approval_id => {OPEN}, p_decision => 'approved')"
+    if how == "functions":
+        author.execute("set search_path = evil")
+        body = f"language plpgsql as $$ begin {decide.replace('select', 'perform', 1)}; return null; end $$"
+        author.execute(f"create function _run_statement(text, jsonb) returns text {body}".encode())
+        author.execute(
+            "create function postgres(text, jsonb) returns text language plpgsql as"
+            " $$ begin return _run_statement($1, $2); end $$"
+        )
+        call, arguments = "select postgres('', '{}')", []
+    else:
+        call, arguments = "select query_to_xml(%s, true, true, '')", [f"{decide} /*\n{FAKED}*/"]
+    with pytest.raises(psycopg.Error) as refused:
+        author.execute(call.encode(), arguments)
+    assert refused.value.sqlstate == "OR007"
+    assert engine.status(asked) == "awaiting_approval"
+
+
+def test_names_that_a_statement_gives_another_meaning_make_it_nobody_else(
+    engine: Engine, author: psycopg.Connection[Any], evil: str
+) -> None:
+    asked = engine.start(definition([{"id": "ask", "type": "approval", "assignees": ["user:postgres"]}]))
+    author.execute(
+        """create function evil.decide() returns text language plpgsql as $f$ begin
+               perform pg_catalog.set_config('search_path', 'evil, pg_catalog', true);
+               perform pgorch.decide(p_approval_id => (select id from pgorch.approvals where status = 'open'),
+                                     p_decision => 'approved', p_actor => 'postgres');
+               return 'done'; end $f$"""
+    )
+    assert run_of(author, engine, "select evil.decide()")["code"] == "OR007"
+    assert engine.status(asked) == "awaiting_approval"
+
+
+def test_an_sql_step_performs_no_others(engine: Engine, author: psycopg.Connection[Any]) -> None:
+    author.execute(
+        "select pgorch.create_graph(%s)", [Jsonb(definition([statement("select 1")], name="other"))]
+    )
+    engine.start("other")
+    run_id = engine.start(definition([statement(
+        "select pgorch.perform_sql(s.bucket, s.id, s.lease_token) from pgorch.steps s where s.node = 's'"
+    )]))  # fmt: skip
+    engine.value("select sum(pgorch.run_sql_steps(b)) from generate_series(0, pgorch.bucket_count() - 1) b")
+    assert engine.error(run_id)["code"] in ("OR007", "OR001")
+
+
+def test_a_lock_that_is_not_to_be_had_is_no_attempt(engine: Engine, author: psycopg.Connection[Any]) -> None:
+    engine.connection.execute(b"grant select, insert, delete on things to public")
+    run_id = engine.start(definition([statement("insert into things values (1)", retry={"max_attempts": 1})]))
+    performs = "select sum(pgorch.run_sql_steps(b)) from generate_series(0, pgorch.bucket_count() - 1) b"
+    with author.transaction():
+        author.execute("insert into things values (1)")
+        engine.connection.execute("set lock_timeout = '100ms'")
+        assert engine.value(performs) == 0
+        engine.connection.execute("reset lock_timeout")
+        assert engine.status(run_id) == "running"
+        author.execute("delete from things")
+    assert engine.value(performs) == 1
+    assert engine.status(run_id) == "completed", engine.error(run_id)

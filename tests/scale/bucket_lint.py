@@ -48,11 +48,15 @@ MAY_USE_DYNAMIC_SQL = frozenset(
         "_unwatch_table",
         "_make_sql_runner",
         "_run_statement",
+        "_drop_temporary",
+        "_put_back",
         "perform_sql",
     }
 )
 # Triggers on tables of users, which know no bucket: they look into all of them at once.
 ASK_ALL_BUCKETS = frozenset({"_row_changed", "_row_left"})
+# What is asked of the session in which it runs, wherever that is.
+LOOK_AT_THE_SESSION = frozenset({"_sees_commits", "perform_sql"})
 
 VOLATILE = frozenset(
     {"clock_timestamp", "timeofday", "random", "gen_random_uuid", "uuidv7", "nextval", "pg_notify"}
@@ -147,7 +151,7 @@ class _Check:
         hot = any(isinstance(n, ast.RangeVar) and n.relname in HOT_TABLES for n in _walk(root))
         for call in calls:
             # How a transaction is isolated is told to every server that takes part in it.
-            if call in SESSION_INPUT and self.function.name not in {"_sees_commits", *ASK_ALL_BUCKETS}:
+            if call in SESSION_INPUT and self.function.name not in LOOK_AT_THE_SESSION | ASK_ALL_BUCKETS:
                 self._say(6, f"{call}() does not reach the server of another bucket: pass an argument")
             if hot and call in self.numbering:
                 self._say(5, f"{call}() takes a number of a sequence in a statement on a hot table")
