@@ -51,13 +51,13 @@ def session(dsn: str | None, *, check: bool = True) -> Iterator[Session]:
     `check`: refuse a schema that does not fit this version, before anything is asked. Raises NoDatabase,
     DatabaseUnavailable, SchemaMismatch.
     """
-    from pgorch.database.connection import connect_sync
+    from pgorch.database.connection import OWN, connect_sync
     from pgorch.database.migrations import check_schema
     from pgorch.database.pooling import settle_sync
 
     connection = connect_sync(required_dsn(dsn), application_name="pgorch cli")
     with connection:
-        settle_sync(connection, {})
+        settle_sync(connection, {}, own=OWN)
         if check:
             check_schema(connection)
         yield Session(connection, direct_dsn(None, dsn))

@@ -26,7 +26,7 @@ from pgorch.client.run import (
 from pgorch.client.schedules import AsyncSchedules
 from pgorch.client.steering import AsyncSteering
 from pgorch.config import resolve_direct_dsn
-from pgorch.database.connection import connect, is_usable
+from pgorch.database.connection import OWN, connect, is_usable
 from pgorch.database.pooling import settle
 from pgorch.database.queries import Queries
 from pgorch.database.rows import CreatedGraph, DeletedGraph
@@ -225,7 +225,7 @@ class AsyncClient(AsyncSteering, AsyncSchedules, AsyncLimits, AsyncOperating):
             queries = Queries(connection)
             with translated():
                 # In a session that is lent nothing would be heard, and others would hear it.
-                if await settle(connection, {}):
+                if await settle(connection, {}, own=OWN):
                     await connection.execute("listen pgorch_runs")
                 while (await queries.watch_run(run, WATCH_SECONDS, steps=False)).status not in rest:
                     async for _ in connection.notifies(timeout=deadline.pause_seconds(), stop_after=1):
@@ -245,8 +245,18 @@ class AsyncClient(AsyncSteering, AsyncSchedules, AsyncLimits, AsyncOperating):
         async with self._turn:
             if self._own is None or not is_usable(self._own):
                 await self._close()
-                self._own = await connect(self._dsn or "", application_name="pgorch client")
+                self._own = await self._connect()
             yield Queries(self._own)
+
+    async def _connect(self) -> AsyncConnection[Any]:
+        connection = await connect(self._dsn or "", application_name="pgorch client")
+        try:
+            with translated():
+                await settle(connection, {}, own=OWN)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
 
     async def _close(self) -> None:
         if self._own is not None:

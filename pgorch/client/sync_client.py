@@ -26,7 +26,7 @@ from pgorch.client.run import (
 from pgorch.client.schedules import Schedules
 from pgorch.client.steering import Steering
 from pgorch.config import resolve_direct_dsn
-from pgorch.database.connection import connect_sync, is_usable
+from pgorch.database.connection import OWN, connect_sync, is_usable
 from pgorch.database.pooling import settle_sync
 from pgorch.database.queries import SyncQueries
 from pgorch.database.rows import CreatedGraph, DeletedGraph
@@ -259,7 +259,7 @@ class Client(Steering, Schedules, Limits, Operating):
             queries = SyncQueries(connection)
             with translated():
                 # In a session that is lent nothing would be heard, and others would hear it.
-                if settle_sync(connection, {}):
+                if settle_sync(connection, {}, own=OWN):
                     connection.execute("listen pgorch_runs")
                 while queries.watch_run(run, WATCH_SECONDS, steps=False).status not in rest:
                     for _ in connection.notifies(timeout=deadline.pause_seconds(), stop_after=1):
@@ -278,8 +278,18 @@ class Client(Steering, Schedules, Limits, Operating):
         with self._turn:
             if self._own is None or not is_usable(self._own):
                 self._close()
-                self._own = connect_sync(self._dsn or "", application_name="pgorch client")
+                self._own = self._connect()
             yield SyncQueries(self._own)
+
+    def _connect(self) -> Connection[Any]:
+        connection = connect_sync(self._dsn or "", application_name="pgorch client")
+        try:
+            with translated():
+                settle_sync(connection, {}, own=OWN)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _close(self) -> None:
         if self._own is not None:

@@ -10,13 +10,14 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, LiteralString
 
+import psycopg
 from psycopg import AsyncConnection, Connection, IsolationLevel
 from psycopg.pq import TransactionStatus
 
 from pgorch.database.connection import LET_GO, connect, connect_sync, cut, is_usable
-from pgorch.database.pooling import settle, settle_sync
+from pgorch.database.pooling import is_lent, settle, settle_sync
 
 log = logging.getLogger("pgorch.worker")
 
@@ -25,6 +26,29 @@ _NAME = "pgorch worker transaction"
 # Whatever the role's default is: under a stricter level the checkpoints of one run's branches would break
 # each other off. A tool that wants one says so first: SET TRANSACTION.
 _LEVEL = IsolationLevel.READ_COMMITTED
+# What is left of a session when a tool, or the statement of an SQL step, has been in it: the next one may be
+# somebody else's. One request to the server; DISCARD ALL would take one for itself, and forget the role that
+# the DSN may give.
+_FORGET: LiteralString = (
+    "set session authorization default; reset role; reset all; close all; unlisten *;"
+    " select pg_catalog.pg_advisory_unlock_all(); discard sequences; discard temp"
+)
+_FORGET_ALL: LiteralString = f"{_FORGET}; deallocate all; " + "; ".join(
+    f"set {name} = '{value}'" for name, value in LET_GO
+)
+
+
+def leave(connection: Connection[Any]) -> None:
+    """To be called last in a transaction. The sessions of a pooler are not to be had afterwards."""
+    if is_lent(connection):
+        # What is prepared there is the pooler's own.
+        connection.execute(_FORGET, prepare=False)
+
+
+async def leave_async(connection: AsyncConnection[Any]) -> None:
+    """Like `leave`."""
+    if is_lent(connection):
+        await connection.execute(_FORGET, prepare=False)
 
 
 class Deadlines:
@@ -88,7 +112,7 @@ class Lender:
             try:
                 yield connection
             finally:
-                if self._can_keep(connection):
+                if self._can_keep(connection) and self._forgets(connection):
                     self._idle.append(connection)
                 else:
                     connection.close()
@@ -102,7 +126,7 @@ class Lender:
             try:
                 yield connection
             finally:
-                if self._can_keep(connection):
+                if self._can_keep(connection) and await self._forgets_async(connection):
                     self._async_idle.append(connection)
                 else:
                     await connection.close()
@@ -112,6 +136,41 @@ class Lender:
         self._lent.pop(connection, None)
         self._deadlines.rest(connection)
         return not self._closed and connection.info.transaction_status == TransactionStatus.IDLE
+
+    def _forgets(self, connection: Connection[Any]) -> bool:
+        """Is its session now as if nobody had used it?"""
+        if is_lent(connection):
+            return True
+        self._deadlines.ask(connection)
+        try:
+            connection.autocommit = True
+            connection.execute(_FORGET_ALL, prepare=False)
+            connection.autocommit = False
+        except psycopg.Error as problem:
+            log.info("a connection is given up, its session could not be reset: %s", problem)
+            return False
+        finally:
+            self._deadlines.rest(connection)
+        return True
+
+    async def _forgets_async(self, connection: AsyncConnection[Any]) -> bool:
+        """Like `_forgets`."""
+        if is_lent(connection):
+            return True
+        self._deadlines.ask(connection)
+        try:
+            await connection.set_autocommit(True)
+            await connection.execute(_FORGET_ALL, prepare=False)
+            await connection.set_autocommit(False)
+        except psycopg.Error as problem:
+            log.info("a connection is given up, its session could not be reset: %s", problem)
+            return False
+        except BaseException:
+            await connection.close()
+            raise
+        finally:
+            self._deadlines.rest(connection)
+        return True
 
     async def close(self) -> None:
         """What is lent meanwhile is closed when it comes back."""
@@ -145,6 +204,9 @@ class Lender:
         self._deadlines.ask(connection)
         try:
             settle_sync(connection, {}, own=dict(LET_GO))
+            # What is prepared is forgotten after each transaction, and an SQL step could prepare another
+            # statement under the same name.
+            connection.prepare_threshold = None
             connection.autocommit = False
             connection.isolation_level = _LEVEL
         except BaseException:
@@ -159,6 +221,7 @@ class Lender:
         self._deadlines.ask(connection)
         try:
             await settle(connection, {}, own=dict(LET_GO))
+            connection.prepare_threshold = None
             await connection.set_autocommit(False)
             await connection.set_isolation_level(_LEVEL)
         except BaseException:

@@ -17,7 +17,7 @@ from pgorch.database.translation import is_read_only, is_transient
 from pgorch.database.worker_queries import record, record_async
 from pgorch.errors import DatabaseUnavailable
 from pgorch.worker import outcomes
-from pgorch.worker.lending import Deadlines, Lender
+from pgorch.worker.lending import Deadlines, Lender, leave, leave_async
 from pgorch.worker.outcomes import RELEASE, Outcome
 from pgorch.worker.running import Running
 
@@ -61,6 +61,7 @@ class Transactions:
                     outcome = attempt.performed(running)
                     if attempt.may_record(outcome):
                         attempt.judge(record(connection, running.worker_id, running.result(outcome)))
+                        leave(connection)
         except DatabaseUnavailable as problem:
             return _not_begun(running, problem)
         except psycopg.OperationalError as problem:
@@ -82,6 +83,7 @@ class Transactions:
                                 connection, running.worker_id, running.result(outcome)
                             )
                             attempt.judge(refused)
+                            await leave_async(connection)
         except DatabaseUnavailable as problem:
             return _not_begun(running, problem)
         except psycopg.OperationalError as problem:

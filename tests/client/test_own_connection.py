@@ -9,12 +9,14 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from pgorch.client import AsyncClient, Client
 from pgorch.errors import (
     ConfigError,
     DatabaseUnavailable,
 )
+from tests.support.databases import direct
 from tests.support.races import wait_until
 
 Connection = psycopg.Connection[dict[str, Any]]
@@ -87,6 +89,38 @@ async def test_a_client_that_was_closed_opens_again(client: Client, async_client
     client.close()
     await async_client.close()
     assert (await async_client.get_run(client.start("asking"))).status == "awaiting_approval"
+
+
+STRICT = "-c default_transaction_isolation=serializable"
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_a_decision_that_waits_is_made_whatever_isolation_the_role_has(
+    database: str, client: Client, connection: Connection, kind: str
+) -> None:
+    run_id = client.start("asking")
+    strict = make_conninfo(direct(database), options=STRICT)
+
+    def decide() -> None:
+        if kind == "sync":
+            with Client(strict) as other:
+                other.decide(run_id, "approved")
+            return
+        asyncio.run(decide_async())
+
+    async def decide_async() -> None:
+        async with AsyncClient(strict) as other:
+            await other.decide(run_id, "approved")
+
+    waiting = "select count(*) as n from pg_locks l where not l.granted"
+    with ThreadPoolExecutor(1) as pool:
+        with connection.transaction():
+            connection.execute("update pgorch.runs set priority = priority")
+            call = pool.submit(decide)
+            wait_until(lambda: call.done() or bool((connection.execute(waiting).fetchone() or {})["n"]))
+            assert not call.done()
+        call.result(60)
+    assert client.get_run(run_id).status != "awaiting_approval"
 
 
 def test_the_database_of_the_environment_is_used(

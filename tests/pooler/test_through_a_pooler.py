@@ -100,6 +100,32 @@ async def test_a_worker_does_all_it_does(pooled: str, place: Place) -> None:  # 
     assert left_behind(pooled) == []
 
 
+async def test_a_transaction_leaves_nothing_in_a_session_that_is_lent(pooled: str, place: Place) -> None:  # noqa: F811
+    leaves = (
+        "perform set_config('work_mem', '1MB', false), pg_advisory_lock(7);"
+        " listen nothing; prepare x as select 1;"
+    )
+    place.connection.execute(
+        f"create function leave() returns int language plpgsql as $$ begin {leaves} return 1; end $$".encode()
+    )
+
+    @place.tool(transactional=True)
+    def book(ctx: Context) -> None:
+        ctx.connection.execute("set work_mem = '1MB'")
+        ctx.connection.execute("select pg_advisory_lock(8)")
+        ctx.connection.execute("create temporary table left_behind ()")
+
+    graph = place.graph(
+        [{"id": "book", "function": "book"}, {"id": "leave", "sql": "select leave()"}], ["book>leave"]
+    )
+    await place.work(dsn=pooled)
+    runs = place.start_many(graph, [{}] * 6)
+    await place.all_ended()
+    assert {place.run(run)["status"] for run in runs} == {"completed"}
+    assert left_behind(pooled) == []
+    assert place.value("select count(*) from pg_class where relname = 'left_behind'") == 0
+
+
 async def test_with_a_direct_dsn_a_worker_is_notified_and_its_death_is_seen_at_once(
     pooled: str,
     direct: str,

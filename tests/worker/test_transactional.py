@@ -241,3 +241,71 @@ async def test_an_ordinary_tool_has_no_connection(place: Place) -> None:
     assert "transactional" in place.value(
         "select h.error ->> 'hint' from pgorch.history h where h.error is not null"
     )
+
+
+LEAVES = (
+    "set search_path = pg_catalog",
+    "create temporary table paid (x int)",
+    "select pg_advisory_lock(7)",
+    "listen nothing",
+    "declare something cursor with hold for select 1",
+    "set my.own = 'x'",
+    "set session authorization default",
+)
+LEFT = """select current_setting('search_path') as path, to_regclass('pg_temp.paid')::text as temporary,
+    (select count(*) from pg_locks l where l.locktype = 'advisory' and l.pid = pg_backend_pid()) as locks,
+    (select count(*) from pg_listening_channels()) as heard,
+    (select count(*) from pg_cursors c where c.is_holdable) as cursors,
+    nullif(current_setting('my.own', true), '') as own, current_setting('tcp_keepalives_idle') as keepalive,
+    current_setting('transaction_isolation') as isolation, pg_backend_pid() as session"""
+
+
+@pytest.mark.sessions
+@KINDS
+async def test_what_a_tool_leaves_in_its_session_is_gone_before_the_next(place: Place, kind: str) -> None:
+    seen: list[Any] = []
+    if kind == "sync":
+
+        @place.tool(name="a", transactional=True)
+        def plain(ctx: Context) -> None:
+            seen.append(ctx.connection.execute(LEFT).fetchone())
+            for command in LEAVES:
+                ctx.connection.execute(command)
+    else:
+
+        @place.tool(name="a", transactional=True)
+        async def coroutine(ctx: Context) -> None:
+            seen.append(await (await ctx.connection.execute(LEFT)).fetchone())
+            for command in LEAVES:
+                await ctx.connection.execute(command)
+
+    await place.work(slots=1)
+    graph = place.graph("a")
+    for _ in range(3):
+        await place.ended(place.start(graph))
+    assert seen[0][1:6] == (None, 0, 0, 0, None)
+    assert seen == [seen[0]] * 3
+
+
+@pytest.mark.sessions
+async def test_an_sql_step_leaves_nothing_to_the_next(place: Place) -> None:
+    place.connection.execute(
+        """create schema other;
+           create function other.leave() returns jsonb language plpgsql as $$ begin
+               perform set_config('search_path', 'other, pg_catalog', false);
+               perform set_config('my.own', 'x', false);
+               perform pg_advisory_lock(7);
+               listen nothing;
+               return null; end $$"""
+    )
+    graph = place.graph(
+        [
+            {"id": "a", "sql": LEFT, "into": "before"},
+            {"id": "b", "sql": "select other.leave()", "into": "left"},
+            {"id": "c", "sql": LEFT, "into": "after"},
+        ],
+        ["a>b", "b>c"],
+    )
+    await place.work(slots=1)
+    state = (await place.ended(place.start(graph)))["state"]
+    assert state["before"] == state["after"]
