@@ -98,9 +98,8 @@ async def test_a_payload_that_is_no_bucket_makes_nobody_deaf(place: Place, paylo
     for _ in range(2):
         await place.until_asleep()
         place.start(graph, {"n": 0})
-        await place.until(
-            lambda: place.value("select count(*) from pgorch.runs where finished_at is null") == 0, seconds=4.0
-        )
+        unfinished = "select count(*) from pgorch.runs where finished_at is null"
+        await place.until(lambda: place.value(unfinished) == 0, seconds=4.0)
 
 
 async def test_a_task_beside_the_loop_that_breaks_ends_the_worker(
