@@ -119,6 +119,58 @@ begin
 end
 $$;
 
+create or replace function pgorch._settle_items(
+    p_bucket integer, p_worker_id uuid, p_run_id uuid, p_items pgorch._ended_item[], p_queues text[], p_tools text[], p_token uuid,
+    p_want integer, p_rival integer, p_now timestamptz, out taken boolean, out kept bigint[], out known boolean)
+    language plpgsql
+    as $$
+declare
+    v_run pgorch.runs;
+    v_moves pgorch._move[] := '{}';
+    v_map record;
+    v_gone_on record;
+    v_keep integer;
+begin
+    kept := '{}';
+    select r.* into v_run from pgorch.runs r where r.bucket = p_bucket and r.id = p_run_id for update;
+    taken := v_run.status = 'running' and v_run.ending is null
+        and exists (select from pgorch.nodes n where n.graph_id = v_run.graph_id and n.id = p_items[1].node and n.fast_out)
+        and pgorch._write_items(p_bucket, p_worker_id, p_run_id, v_run.seq, p_items, p_now);
+    if taken is not true then
+        return;
+    end if;
+    v_run.seq := v_run.seq + cardinality(p_items);
+    v_run.live := v_run.live - cardinality(p_items);
+    for v_map in select t.map as id, array_agg(t order by t.id) as rows, min(t.node) as node
+                 from unnest((select p_items)) t group by t.map order by t.map loop
+        -- As many stay with their worker as it would find in its lanes right after: none if others wait there.
+        select p_want - cardinality(kept) into v_keep from pgorch.nodes n
+        where n.graph_id = v_run.graph_id and n.id = v_map.node and n.function = any (p_tools)
+          and pgorch._lane_queue(n.queue, v_run.queue) = any (p_queues) 
+          and (p_rival is null or coalesce(n.priority, v_run.priority) > p_rival);
+        v_keep := greatest(coalesce(v_keep, 0), 0);
+        select g.* into v_gone_on
+        from pgorch._go_on_with_map(p_bucket, v_run, v_map.id, cardinality(v_map.rows), 0, p_now, v_map.rows, v_keep, p_token) g;
+        v_run := v_gone_on.run;
+        kept := kept || array(select r.id from unnest(v_map.rows[1:least(v_gone_on.used, v_keep)]) r);
+        if (v_gone_on.move).node is not null then
+            v_moves := v_moves || v_gone_on.move;
+        end if;
+    end loop;
+    if v_moves <> '{}' then
+        perform pgorch._proceed(p_bucket, v_run, v_moves, p_now);
+    else
+        perform pgorch._save_run(p_bucket, v_run, p_now);
+    end if;
+    if kept <> '{}' then
+        -- Where nothing runs beside the map, nothing has been written since it began.
+        select not g.has_forks into known from pgorch.graphs g where g.id = v_run.graph_id;
+    end if;
+end
+$$;
+comment on function pgorch._settle_items is
+    'Takes items of one run that ended well as a set; not taken: they are to be settled one by one. kept: steps that stay with the worker; known: it knows their state.';
+
 create or replace function pgorch._outcome(
     p_bucket integer, p_run pgorch.runs, p_step pgorch.steps, p_outcome text, p_output jsonb, p_now timestamptz,
     out move pgorch._move, out delay double precision)

@@ -7,6 +7,11 @@ import pytest
 
 from tests.support.engine import Engine, Fails, Step, definition
 
+
+def mapped(id: str, function: str, **more: Any) -> dict[str, Any]:
+    return {"id": id, "type": "map", "function": function, "items": "${$.items}", "into": id, **more}
+
+
 GRAPHS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "chain": (definition("a b c d", ["a>b", "b>c", "c>d"]), [{"n": 1}, {}]),
     "if": (
@@ -31,6 +36,34 @@ GRAPHS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "error": (definition("a fails", ["a>fails"]), [{}]),
     "queues": (definition([{"id": "a", "priority": 3}, {"id": "b", "priority": -3}], ["a>b"]), [{}]),
     "fork": (definition("a b c d", ["a>b", "a>c", "b>d", "c>d"]), [{}]),
+    "map": (definition([mapped("m", "f"), "b"], ["m>b"]), [{"items": [3, {"x": 4}, [5]]}, {"items": []}]),
+    "map, two at once": (
+        definition(
+            [mapped("m", "f", concurrency=2, input={"x": "${$item}", "i": "${$index}"}), "b"], ["m>b"]
+        ),
+        [{"items": list(range(9))}],
+    ),
+    "map in a loop": (
+        definition(
+            ["a", mapped("m", "f", concurrency=3)], ["a>m", ("m>a", {"condition": "$.sum < 3", "limit": 5})]
+        ),
+        [{"items": list(range(7)), "sum": 0}],
+    ),
+    "maps side by side": (
+        definition(
+            ["a", mapped("m", "f", concurrency=2), mapped("n", "f", concurrency=3), "d"],
+            ["a>m", "a>n", "m>d", "n>d"],
+        ),
+        [{"items": list(range(7))}],
+    ),
+    "map with failures": (
+        definition([mapped("m", "odd", tolerate=3, concurrency=4), "b"], ["m>b", ("m>b", {"on": "error"})]),
+        [{"items": list(range(6))}, {"items": list(range(12))}],
+    ),
+    "map with a bad template": (
+        definition([mapped("m", "f", concurrency=2, input={"x": "${$item.x + 1}"}), "b"], ["m>b"]),
+        [{"items": [{"x": 1}, {"x": 2}, {"x": 3}, {"x": "no number"}, {"x": 5}]}],
+    ),
 }
 
 
@@ -43,11 +76,17 @@ def fails(_: Step) -> Any:
     raise Fails("Broken")
 
 
+def odd(step: Step) -> Any:
+    if step.argument["item"] % 2:
+        raise Fails("Odd")
+    return step.argument["item"]
+
+
 def what_is_left(engine: Engine, run_id: object) -> dict[str, Any]:
     """Everything but ids and times."""
     [run] = engine.rows("select status, live, seq, error from pgorch.runs where id = %s", run_id)
     history = engine.rows(
-        "select seq, kind, node, attempt, output, error, actor, worker_id is null as nobody,"
+        "select seq, kind, node, visit, item, attempt, output, error, actor, worker_id is null as nobody,"
         " started_at is null as unstarted from pgorch.history where run_id = %s order by seq",
         run_id,
     )
@@ -65,7 +104,7 @@ def test_both_paths_leave_the_same_behind(engine: Engine, name: str, batch: int)
         if slow:
             engine.without_fast_path()
         runs = [engine.start(graph_id, i) for i in inputs]
-        engine.run({"a": a, "fails": fails}, batch=batch)
+        engine.run({"a": a, "fails": fails, "f": lambda s: s.argument, "odd": odd}, batch=batch)
         left.append([what_is_left(engine, r) for r in runs])
     assert left[0] == left[1]
     assert all(r["run"]["live"] == 0 for r in left[0])
