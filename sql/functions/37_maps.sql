@@ -70,7 +70,7 @@ comment on function pgorch._pending_items is 'Indexes of the items of a visit th
 
 create or replace function pgorch._start_items(
     p_bucket integer, p_run pgorch.runs, p_graph pgorch.graphs, p_node pgorch.nodes, p_map pgorch.steps, p_now timestamptz,
-    p_rows pgorch._ended_item[] default '{}', p_keep integer default 0, p_token uuid default null,
+    p_rows pgorch._ended_step[] default '{}', p_keep integer default 0, p_token uuid default null,
     out problem jsonb, out started integer, out used integer, out done boolean)
     language plpgsql
     as $$
@@ -158,7 +158,7 @@ comment on function pgorch._item_inputs is
 
 create or replace function pgorch._go_on_with_map(
     p_bucket integer, p_run pgorch.runs, p_map_id bigint, p_ended integer, p_failed integer, p_now timestamptz,
-    p_rows pgorch._ended_item[] default '{}', p_keep integer default 0, p_token uuid default null,
+    p_rows pgorch._ended_step[] default '{}', p_keep integer default 0, p_token uuid default null,
     out run pgorch.runs, out move pgorch._move, out used integer)
     language plpgsql
     as $$

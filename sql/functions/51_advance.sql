@@ -3,7 +3,8 @@
 --
 -- Most steps are plain: the only live step of their run, ended well, leading along one edge to a task. They are
 -- routed together by _advance_plain(), in a handful of statements whatever their number, and the next step goes
--- straight to this worker in the row of the last one. All others go one by one through _settle().
+-- straight to this worker in the row of the last one. So are the items of a map, by _settle_items(), and branches that
+-- arrive at a join, by _settle_arrivals(), if all results of the run are such. All others go one by one through _settle().
 --
 -- Wherever a kind of plan is forbidden, jit is off: up to PostgreSQL 17 forbidding adds ten billion to the cost of what is
 -- forbidden, and a plan of that cost is compiled, which takes longer than thousands of such calls.
@@ -87,10 +88,11 @@ begin
                 -- In the order of the runs, as everybody locks them; results of one run are settled together.
                 select s.run_id, array_agg(t.id order by t.id) as ids, array_agg(t.token order by t.id) as tokens,
                        array_agg(t.outcome order by t.id) as outcomes, array_agg(t.output order by t.id) as outputs,
-                       array_agg(row(t.id, t.token, s.place, s.parent, s.node, s.visit, s.item, s.attempt, s.started_at, t.output)::pgorch._ended_item
+                       array_agg(row(t.id, t.token, s.place, s.parent, s.node, s.visit, s.item, s.attempt, s.started_at, t.output)::pgorch._ended_step
                                  order by t.id)
-                           filter (where t.outcome = 'success' and s.kind = 'item' and s.worker_id = p_worker_id
-                                     and num_nonnulls(s.limiter, s.queue_limit, s.tool_limit) = 0 and pgorch._is_plainly_strict(t.output)) as items,
+                           filter (where t.outcome = 'success' and s.kind in ('task', 'item') and s.worker_id = p_worker_id
+                                     and num_nonnulls(s.limiter, s.queue_limit, s.tool_limit) = 0 and pgorch._is_plainly_strict(t.output)) as ended,
+                       bool_and(s.kind = 'item') as of_maps, bool_and(s.kind = 'task') as tasks,
                        bool_or(num_nonnulls(s.limiter, s.queue_limit, s.tool_limit) > 0) as counted
                 from unnest(p_step_ids, p_lease_tokens, p_outcomes, p_outputs) t(id, token, outcome, output)
                 left join lateral (
@@ -102,15 +104,19 @@ begin
                 group by s.run_id order by s.run_id
             loop
                 v_counted := v_counted or v_group.counted;
-                if cardinality(v_group.items) = cardinality(v_group.ids) then
-                    select i.* into v_items
-                    from pgorch._settle_items(p_bucket, p_worker_id, v_group.run_id, v_group.items, v_free_queues, v_free_tools, v_token,
-                                              p_want - v_got, v_rival, v_now) i;
-                    if v_items.taken then
-                        v_ids := v_ids || v_items.kept;
-                        v_known := v_known || array_fill(v_items.known, array[cardinality(v_items.kept)]);
-                        v_got := v_got + cardinality(v_items.kept);
-                        continue;
+                if cardinality(v_group.ended) = cardinality(v_group.ids) then
+                    if v_group.of_maps then
+                        select i.* into v_items
+                        from pgorch._settle_items(p_bucket, p_worker_id, v_group.run_id, v_group.ended, v_free_queues, v_free_tools, v_token,
+                                                  p_want - v_got, v_rival, v_now) i;
+                        if v_items.taken then
+                            v_ids := v_ids || v_items.kept;
+                            v_known := v_known || array_fill(v_items.known, array[cardinality(v_items.kept)]);
+                            v_got := v_got + cardinality(v_items.kept);
+                            continue;
+                        end if;
+                    elsif v_group.tasks and cardinality(v_group.ids) > 1 then
+                        continue when pgorch._settle_arrivals(p_bucket, p_worker_id, v_group.run_id, v_group.ended, v_now);
                     end if;
                 end if;
                 return query

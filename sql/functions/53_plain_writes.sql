@@ -103,32 +103,32 @@ end
 $$;
 comment on function pgorch._end_plain is 'Runs whose path ended complete; their steps go.';
 
-create or replace function pgorch._write_items(
-    p_bucket integer, p_worker_id uuid, p_run_id uuid, p_seq integer, p_items pgorch._ended_item[], p_now timestamptz) returns boolean
+create or replace function pgorch._write_ended(
+    p_bucket integer, p_worker_id uuid, p_run_id uuid, p_seq integer, p_steps pgorch._ended_step[], p_now timestamptz) returns boolean
     language plpgsql
     set jit = off set enable_indexscan = off
     as $$
 declare
     v_hit integer;
 begin
-    -- Before anything is written: whoever waited for the run may find some of its items gone.
+    -- Before anything is written: whoever waited for the run may find some of its steps gone.
     select count(*) into v_hit
-    from unnest((select p_items)) t
+    from unnest((select p_steps)) t
     join pgorch.steps s on s.bucket = p_bucket and s.ctid = t.place and s.id = t.id and s.lease_token = t.token;
-    if v_hit < cardinality(p_items) then
+    if v_hit < cardinality(p_steps) then
         return false;
     end if;
     insert into pgorch.history (bucket, run_id, seq, kind, attempt, at, started_at, worker_id, node, visit, item, output)
-    select p_bucket, p_run_id, p_seq + t.at, 'item_completed', t.attempt, p_now, t.started_at, p_worker_id, t.node, t.visit, t.item, t.output
-    from unnest((select p_items)) with ordinality t(id, token, place, map, node, visit, item, attempt, started_at, output, at);
+    select p_bucket, p_run_id, p_seq + t.at, case when t.map is null then 'step_completed' else 'item_completed' end::pgorch.event_kind, t.attempt, p_now, t.started_at, p_worker_id, t.node, t.visit, t.item, t.output
+    from unnest((select p_steps)) with ordinality t(id, token, place, map, node, visit, item, attempt, started_at, output, at);
     return true;
 end
 $$;
-comment on function pgorch._write_items is
-    'Writes the history of items of a run that ended well, in the order given; false, and nothing is written, if a lease on one is lost.';
+comment on function pgorch._write_ended is
+    'Writes the history of tasks or items of one run that ended well, in the order given; false, and nothing is written, if a lease on one is lost.';
 
 create or replace function pgorch._reuse_rows(
-    p_bucket integer, p_rows pgorch._ended_item[], p_items integer[], p_inputs jsonb[], p_queue text, p_tool text, p_keep integer,
+    p_bucket integer, p_rows pgorch._ended_step[], p_items integer[], p_inputs jsonb[], p_queue text, p_tool text, p_keep integer,
     p_token uuid, p_now timestamptz) returns void
     language plpgsql
     set jit = off set enable_indexscan = off
@@ -157,7 +157,7 @@ $$;
 comment on function pgorch._reuse_rows is
     'The next items of a map begin in the rows of those that ended: p_keep of them go straight back to the worker, the others wait in their lane.';
 
-create or replace function pgorch._delete_rows(p_bucket integer, p_rows pgorch._ended_item[]) returns void
+create or replace function pgorch._delete_rows(p_bucket integer, p_rows pgorch._ended_step[]) returns void
     language plpgsql
     set jit = off set enable_indexscan = off
     as $$

@@ -1,9 +1,12 @@
--- Results of a map's items are taken as a set.
+-- Results of a map's items, and of branches that arrive at a join, are taken as a set.
 
 update pgorch.nodes n set fast_out = true where n.type = 'map';
 comment on column pgorch.nodes.fast_out is 'Success of this node, or of an item of this map, can be taken in a set, without any bookkeeping.';
 
-create type pgorch._ended_item as (
+update pgorch.nodes n set fast_in = true where n.joins;
+comment on column pgorch.nodes.fast_in is 'This node can be entered in a set: a task without a template of arguments, or a join at which one arrives.';
+
+create type pgorch._ended_step as (
     id         bigint,
     token      uuid,
     place      tid,
@@ -15,7 +18,7 @@ create type pgorch._ended_item as (
     started_at timestamptz,
     output     jsonb
 );
-comment on type pgorch._ended_item is 'A step of an item that ended well: where its row is (place), its map''s step, and what its history entry says.';
+comment on type pgorch._ended_step is 'A task or item that ended well: where its row is (place), of an item the map''s step, and what its history entry says.';
 
 -- These have other parameters or results now.
 drop function if exists pgorch._advance_plain(integer, uuid, bigint[], uuid[], text[], jsonb[], text[], text[], uuid, integer, boolean, timestamptz, timestamptz);

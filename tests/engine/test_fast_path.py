@@ -1,5 +1,6 @@
 """Results that are routed as a set leave the same behind as those that are settled one by one."""
 
+from collections import Counter
 from typing import Any
 
 import psycopg
@@ -36,6 +37,38 @@ GRAPHS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "error": (definition("a fails", ["a>fails"]), [{}]),
     "queues": (definition([{"id": "a", "priority": 3}, {"id": "b", "priority": -3}], ["a>b"]), [{}]),
     "fork": (definition("a b c d", ["a>b", "a>c", "b>d", "c>d"]), [{}]),
+    "fan": (
+        definition(
+            ["a", *({"id": n, "into": n} for n in "bcdef"), "g", "h"],
+            [*(f"a>{n}" for n in "bcdef"), *(f"{n}>g" for n in "bcd"), "e>h", "f>h", "g>h"],
+        ),
+        [{}],
+    ),
+    "fan in a loop": (
+        definition(
+            ["a", *({"id": n, "into": n} for n in "bcd"), "g"],
+            [
+                *(f"a>{n}" for n in "bcd"),
+                *(f"{n}>g" for n in "bcd"),
+                ("g>a", {"condition": "$.sum < 3", "limit": 4}),
+            ],
+        ),
+        [{"sum": 0}],
+    ),
+    "branches that write the same key": (
+        definition(
+            ["a", *({"id": n, "into": "x"} for n in "bcd"), "e"],
+            [f"{s}>{t}" for n in "bcd" for s, t in ("a" + n, n + "e")],
+        ),
+        [{}],
+    ),
+    "any of two": (
+        definition(
+            ["a", *({"id": n, "into": n} for n in "bcd"), {"id": "e", "join": "any"}],
+            [f"{s}>{t}" for n in "bcd" for s, t in ("a" + n, n + "e")],
+        ),
+        [{}],
+    ),
     "map": (definition([mapped("m", "f"), "b"], ["m>b"]), [{"items": [3, {"x": 4}, [5]]}, {"items": []}]),
     "map, two at once": (
         definition(
@@ -126,6 +159,30 @@ def test_a_batch_of_plain_and_other_results_is_routed_in_one_call(engine: Engine
     engine.run(batch=100)
     for run_id in runs:
         assert engine.status(run_id) == "running", "what this worker was given is still under way"
+
+
+def calls(engine: Engine) -> Counter[str]:
+    """How often functions of the engine were called in this transaction."""
+    rows = engine.rows("select funcname, calls from pg_stat_xact_user_functions where schemaname = 'pgorch'")
+    return Counter({row["funcname"]: row["calls"] for row in rows})
+
+
+def test_branches_that_end_together_arrive_at_their_join_as_a_set(engine: Engine) -> None:
+    names = [f"b{number}" for number in range(40)]
+    nodes = ["a", *({"id": name, "function": "b", "into": name} for name in names), "last"]
+    run_id = engine.start(definition(nodes, [f"{s}>{t}" for n in names for s, t in (("a", n), (n, "last"))]))
+    engine.worker.succeed(engine.worker.claim_one("a"), {})
+    branches = engine.worker.claim(100)
+    with engine.connection.transaction():
+        engine.connection.execute("set local track_functions = 'pl'")
+        before = calls(engine)
+        engine.worker.advance([(s, "success", s.node) for s in branches[:30]])
+        [last] = engine.worker.advance([(s, "success", s.node) for s in branches[30:]], want=10)
+        called = calls(engine) - before
+    assert called["_settle_arrivals"] == 2
+    assert called["_settle"] == called["_leave_node"] == called["_append"] == 0
+    assert (last.node, last.state) == ("last", {name: name for name in names})
+    assert engine.value("select seq from pgorch.runs where id = %s", run_id) == 41
 
 
 def test_values_of_every_kind_survive_both_paths(engine: Engine) -> None:
