@@ -58,14 +58,14 @@ GRAPHS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "branches that write the same key": (
         definition(
             ["a", *({"id": n, "into": "x"} for n in "bcd"), "e"],
-            [f"{s}>{t}" for n in "bcd" for s, t in ("a" + n, n + "e")],
+            [*(f"a>{n}" for n in "bcd"), *(f"{n}>e" for n in "bcd")],
         ),
         [{}],
     ),
     "any of two": (
         definition(
             ["a", *({"id": n, "into": n} for n in "bcd"), {"id": "e", "join": "any"}],
-            [f"{s}>{t}" for n in "bcd" for s, t in ("a" + n, n + "e")],
+            [*(f"a>{n}" for n in "bcd"), *(f"{n}>e" for n in "bcd")],
         ),
         [{}],
     ),
