@@ -39,8 +39,8 @@ _HELD: LiteralString = (
 )
 _HELD_AMONG: LiteralString = (
     "select s.id, s.lease_token from unnest(%s::bigint[]) i(id) cross join lateral ("
-    "select s.id, s.lease_token, s.worker_id from pgorch.steps s where s.bucket = %s::int and s.id = i.id limit 1) s "
-    "where s.worker_id = %s::uuid"
+    "select s.id, s.lease_token, s.worker_id from pgorch.steps s "
+    "where s.bucket = %s::int and s.id = i.id limit 1) s where s.worker_id = %s::uuid"
 )
 _DUE_SCHEDULES: LiteralString = (
     "select d.name, d.turn, d.cron, d.time_zone, d.after, d.until, d.due_in "

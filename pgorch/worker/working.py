@@ -42,8 +42,9 @@ log = logging.getLogger("pgorch.worker")
 _SETTLE_SECONDS = 0.02
 _BELATED_SECONDS = 5.0
 _UNDER_WAY_SECONDS = 0.5
-# How long after a connection was lost an answer of it may still turn up missing, and how often it is asked for all that
-# is leased to us although none was lost: with the vacuum horizon pinned, that passes every step that we ever had.
+# How long after a connection was lost an answer of it may still turn up missing, and how often we ask for
+# all that is leased to us although none was lost: with the vacuum horizon pinned, that passes every step that
+# we ever had.
 _COMPARE_ALL_SECONDS = 60.0
 # A call that hands in results brings their next steps back anyway. To look for others as well costs a third
 # of its time, so a worker whose steps come back quickly does that only so often.
