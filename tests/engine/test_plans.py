@@ -123,7 +123,7 @@ def test_under_a_pinned_vacuum_horizon_a_claim_does_not_read_what_was_claimed_be
     with psycopg.connect(fresh_database) as holder:
         holder.execute("set transaction isolation level repeatable read")
         holder.execute("select from pgorch.settings")
-        read = []
+        read: list[int] = []
         cursor = None
         for _ in range(12):
             engine.value(
