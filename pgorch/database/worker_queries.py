@@ -37,6 +37,11 @@ _BEAT: LiteralString = (
 _HELD: LiteralString = (
     "select s.id, s.lease_token from pgorch.steps s where s.bucket = %s::int and s.worker_id = %s::uuid"
 )
+_HELD_AMONG: LiteralString = (
+    "select s.id, s.lease_token from unnest(%s::bigint[]) i(id) cross join lateral ("
+    "select s.id, s.lease_token, s.worker_id from pgorch.steps s "
+    "where s.bucket = %s::int and s.id = i.id limit 1) s where s.worker_id = %s::uuid"
+)
 _DUE_SCHEDULES: LiteralString = (
     "select d.name, d.turn, d.cron, d.time_zone, d.after, d.until, d.due_in "
     "from pgorch.due_schedules(p_seconds => %s::float8) d"
@@ -170,8 +175,17 @@ async def record_async(connection: AsyncConnection[Any], worker_id: UUID, result
 
 
 async def held(connection: AsyncConnection[Any], bucket: int, worker_id: UUID) -> list[tuple[int, str]]:
-    """The steps that are leased to the worker: id and lease token."""
+    """The steps that are leased to the worker: id and lease token. With the vacuum horizon pinned this passes
+    every step that the worker ever had."""
     return [(row[0], str(row[1])) for row in await _all(connection, _HELD, (bucket, worker_id))]
+
+
+async def held_among(
+    connection: AsyncConnection[Any], bucket: int, worker_id: UUID, step_ids: Sequence[int]
+) -> list[tuple[int, str]]:
+    """Those of the steps that are leased to the worker: id and lease token."""
+    rows = await _all(connection, _HELD_AMONG, (list(step_ids), bucket, worker_id))
+    return [(row[0], str(row[1])) for row in rows]
 
 
 async def bucket_count(connection: AsyncConnection[Any]) -> int:

@@ -35,13 +35,14 @@ declare
     v_free_queues text[];
     v_free_tools text[];
     v_counted boolean := false;
+    v_sleeps boolean := false;
     v_got integer := 0;
 begin
     -- clock_now() written out: a statement of its own would cost as much as this one.
     select l.queues, l.tools, l.asleep, exists (select from pgorch.limits) as limited,
            clock_timestamp() + (select c.offset_by from pgorch._clock c) as now into v_lease
     from pgorch._worker_leases l
-    where l.bucket = p_bucket and l.worker_id = p_worker_id and l.status <> 'dead';
+    where l.bucket = p_bucket and l.worker_id = p_worker_id and l.status = 'alive';
     if not found then
         return query
             select 'refused', t.id, t.token, null::uuid, null::text, null::text, null::integer, null::integer, null::double precision,
@@ -63,14 +64,7 @@ begin
     if v_count > 0 then
         -- A run stays with its worker, unless something more urgent waits in the worker's lanes.
         if p_look then
-            select max(c.priority) into v_rival
-            from unnest((select v_free_queues)) q(queue)
-            cross join unnest((select v_free_tools)) t(tool)
-            cross join lateral (
-                select s.priority from pgorch.steps s
-                where s.bucket = p_bucket and s.lane_tool is not null
-                  and s.lane_queue = q.queue and s.lane_tool = t.tool and s.ready_at between v_from and v_now
-                order by s.priority desc, s.ready_at, s.id limit 1) c;
+            v_rival := pgorch._most_urgent(p_bucket, v_free_queues, v_free_tools, coalesce(p_cursor[1], '-infinity'), v_now);
         end if;
         v_plain := pgorch._advance_plain(p_bucket, p_worker_id, p_step_ids, p_lease_tokens, p_outcomes, p_outputs,
                                          v_free_queues, v_free_tools, v_token, p_want, v_rival, v_now);
@@ -133,6 +127,10 @@ begin
         select l.* into v_found
         from pgorch._look(p_bucket, p_worker_id, v_lease.queues, v_lease.tools, v_free_queues, v_free_tools, v_token,
                           p_want - v_got, p_cursor, v_from, v_now) l;
+        v_sleeps := p_asleep and v_count = 0 and v_got = 0 and v_found.ids = '{}';
+        if v_sleeps and (v_found.cursor is not null or p_cursor is not null) then
+            v_found.cursor := (coalesce(v_found.cursor, p_cursor))[1:4] || v_now;
+        end if;
         if v_found.cursor is not null then
             return query
                 select 'looked', null::bigint, null::uuid, null::uuid, null::text, null::text, null::integer, null::integer,
@@ -180,8 +178,11 @@ begin
                 select n.function, n.timeout, n.compensate, n.heartbeat, n.input as template from pgorch.nodes n where n.graph_id = s.graph_id and n.id = s.node limit 1) n;
     end if;
 
-    if v_lease.asleep <> (p_asleep and v_got = 0 and v_count = 0) then
-        update pgorch._worker_leases l set asleep = not l.asleep
+    -- One that is busy for a moment stays listed as asleep: with a version for each nap, everybody who looks for this row
+    -- would walk them all while the vacuum horizon is pinned.
+    if v_sleeps <> v_lease.asleep
+       and (v_sleeps or (p_look and coalesce(p_cursor[5], '-infinity') not between v_now - interval '1 second' and v_now)) then
+        update pgorch._worker_leases l set asleep = v_sleeps
         where l.bucket = p_bucket and l.worker_id = p_worker_id;
     end if;
 end

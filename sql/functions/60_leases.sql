@@ -17,11 +17,26 @@ begin
     if v_marker is not null and pg_try_advisory_xact_lock_shared(v_marker) then
         v_marker := null;
     end if;
-    insert into pgorch._worker_leases (bucket, worker_id, name, queues, tools, slots, started_at, marker, expires_at)
+    insert into pgorch._worker_leases as l (bucket, worker_id, name, queues, tools, slots, started_at, marker, expires_at)
     values (p_bucket, p_worker_id, p_name, p_queues, p_tools, p_slots, v_now, v_marker, v_now + make_interval(secs => p_lease_seconds))
     on conflict (bucket, worker_id) do update
     set name = excluded.name, queues = excluded.queues, tools = excluded.tools, slots = excluded.slots,
-        marker = excluded.marker, expires_at = excluded.expires_at;
+        marker = excluded.marker, expires_at = excluded.expires_at, lanes_due_at = '-infinity',
+        status = case l.status when 'left' then 'alive' else l.status end;
+    -- Whose row is gone, as it may be by hand, is as dead as others. Not with each heartbeat: with the vacuum horizon pinned
+    -- this walks each step that was ever leased.
+    with recursive holders(worker_id) as (
+        (select s.worker_id from pgorch.steps s
+         where s.bucket = p_bucket and s.worker_id is not null order by s.worker_id limit 1)
+        union all
+        select (select s.worker_id from pgorch.steps s
+                where s.bucket = p_bucket and s.worker_id > h.worker_id order by s.worker_id limit 1)
+        from holders h where h.worker_id is not null)
+    insert into pgorch._worker_leases (bucket, worker_id, name, queues, tools, slots, started_at, status, expires_at)
+    select p_bucket, h.worker_id, h.worker_id::text, '{}', '{}', 0, v_now, 'dead', v_now
+    from holders h
+    where h.worker_id is not null
+    on conflict (bucket, worker_id) do nothing;
 end
 $$;
 comment on function pgorch.enlist_worker is
@@ -35,31 +50,43 @@ create or replace function pgorch.beat(p_bucket integer, p_worker_id uuid, p_lea
 declare
     v_now constant timestamptz := pgorch.clock_now();
     v_lease record;
+    v_renews boolean;
+    v_from timestamptz;
+    v_began timestamptz;
+    v_due timestamptz;
 begin
-    update pgorch._worker_leases l set expires_at = v_now + make_interval(secs => p_lease_seconds)
-    where l.bucket = p_bucket and l.worker_id = p_worker_id and l.status <> 'dead'
-    returning l.queues, l.tools into v_lease;
-    alive := found;
+    select l.queues, l.tools, l.expires_at, l.lanes_from, l.lanes_due_at into v_lease
+    from pgorch._worker_leases l where l.bucket = p_bucket and l.worker_id = p_worker_id and l.status = 'alive';
     -- The clock has gone back since such a lease was renewed: without this it would outlast its worker by as much.
     update pgorch._worker_leases l set expires_at = v_now + make_interval(secs => greatest(60, 3 * p_lease_seconds))
     where l.bucket = p_bucket and l.status = 'alive'
       and l.expires_at > v_now + make_interval(secs => greatest(60, 3 * p_lease_seconds));
     perform pgorch._recover(p_bucket, p_worker_id, v_now);
+    -- It is renewed for a tenth longer, so that not each heartbeat writes: with the vacuum horizon pinned, everybody who looks
+    -- for the row walks all its versions. And the lanes are looked through from their beginning only now and then, for what
+    -- was committed late: whatever was claimed since the horizon stands still lies there.
+    v_renews := v_lease.expires_at < v_now + make_interval(secs => p_lease_seconds);
+    v_from := case when v_lease.lanes_from > v_now or (v_renews and v_lease.lanes_due_at not between v_now and v_now + interval '1 minute')
+                   then '-infinity' else v_lease.lanes_from end;
+    v_began := clock_timestamp();
     -- Workers that sleep do not see that a key's retry is due.
-    if exists (select from pgorch._key_changes c where c.bucket = p_bucket and c.due_at <= v_now)
-       and pgorch._admit(p_bucket, '-infinity', v_now) is not null then
+    if exists (select from pgorch._key_changes c where c.bucket = p_bucket and c.due_at between v_from and v_now)
+       and pgorch._admit(p_bucket, v_from, v_now) is not null then
         perform pgorch._wake_workers(p_bucket);
     end if;
-    work_waiting := alive and exists (
-        select from unnest(v_lease.queues) q(queue)
-        cross join unnest(v_lease.tools) t(tool)
-        cross join lateral (
-            select from pgorch.steps s
-            where s.bucket = p_bucket and s.lane_tool is not null and s.ready_at <= v_now
-              and s.lane_queue in (q.queue, '!' || q.queue) and s.lane_tool = t.tool limit 1) c)
-        or exists (
-            select from pgorch.steps s
-            where s.bucket = p_bucket and s.lane_tool is not null and s.lane_queue = '' and s.lane_tool = '');
+    work_waiting := pgorch._work_waits(p_bucket, v_lease.queues, v_lease.tools, v_from, v_now);
+    v_due := case when v_from = '-infinity' then pgorch._next_full_look(v_now, v_began) else v_lease.lanes_due_at end;
+    if v_renews or v_from = '-infinity' then
+        update pgorch._worker_leases l
+        set expires_at = v_now + make_interval(secs => 1.1 * p_lease_seconds),
+            lanes_from = case when work_waiting then v_from else v_now - interval '2 seconds' end,
+            lanes_due_at = v_due
+        where l.bucket = p_bucket and l.worker_id = p_worker_id and l.status = 'alive';
+        alive := found;
+    else
+        alive := v_renews is not null;
+    end if;
+    work_waiting := alive and work_waiting;
     if exists (select from pgorch._revocations v where v.bucket = p_bucket and v.worker_id = p_worker_id) then
         with gone as (
             delete from pgorch._revocations v where v.bucket = p_bucket and v.worker_id = p_worker_id returning v.step_id)
@@ -73,53 +100,76 @@ $$;
 comment on function pgorch.beat is
     'A worker''s heartbeat: renews its lease, frees what dead workers held, and tells whether work waits, which of its steps were cancelled, and in how many seconds the next timer is due.';
 
+create or replace function pgorch._work_waits(
+    p_bucket integer, p_queues text[], p_tools text[], p_from timestamptz, p_now timestamptz) returns boolean
+    language plpgsql
+    set jit = off set enable_sort = off
+    as $$
+begin
+    return exists (
+            select from unnest(p_queues) q(queue)
+            cross join unnest(p_tools) t(tool)
+            cross join unnest(array[q.queue, '!' || q.queue]) l(lane)
+            cross join lateral (
+                select from pgorch.steps s
+                where s.bucket = p_bucket and s.lane_tool is not null
+                  and s.lane_queue = l.lane and s.lane_tool = t.tool and s.ready_at between p_from and p_now
+                order by s.priority desc, s.ready_at, s.id limit 1) c)
+        or exists (
+            select from pgorch.steps s
+            where s.bucket = p_bucket and s.lane_tool is not null and s.lane_queue = '' and s.lane_tool = ''
+            order by s.priority desc, s.ready_at, s.id limit 1);
+end
+$$;
+comment on function pgorch._work_waits is 'Does anything that became claimable at p_from or later wait in these lanes?';
+
 create or replace function pgorch._recover(p_bucket integer, p_worker_id uuid, p_now timestamptz) returns void
     language plpgsql
     as $$
 declare
     v_dead uuid[];
-    v_unknown uuid[];
+    v_gone uuid[];
+    v_holding uuid[];
     v_step record;
     v_run pgorch.runs;
 begin
     -- Nothing of a graph is evaluated here and nothing is waited for, so that neither bad data nor a busy run can stop it.
     if exists (
         select from pgorch._worker_leases l
-        where l.bucket = p_bucket and l.status <> 'dead' and l.worker_id <> p_worker_id
+        where l.bucket = p_bucket and l.status = 'alive' and l.worker_id <> p_worker_id
           and (l.expires_at < p_now or (l.marker is not null and pg_try_advisory_xact_lock_shared(l.marker)))
     ) then
         -- Looked at once more under the row's lock: the worker may have come back in between.
         select array_agg(d.worker_id) into v_dead
         from (select l.worker_id from pgorch._worker_leases l
-              where l.bucket = p_bucket and l.status <> 'dead' and l.worker_id <> p_worker_id
+              where l.bucket = p_bucket and l.status = 'alive' and l.worker_id <> p_worker_id
                 and (l.expires_at < p_now or (l.marker is not null and pg_try_advisory_xact_lock_shared(l.marker)))
               for update skip locked) d;
         update pgorch._worker_leases l set status = 'dead', asleep = false, expires_at = p_now
         where l.bucket = p_bucket and l.worker_id = any (v_dead);
     end if;
 
-    -- A call of advance() that was under way while its worker left can have leased steps to it afterwards.
-    with recursive holders(worker_id) as (
-        (select s.worker_id from pgorch.steps s
-         where s.bucket = p_bucket and s.worker_id is not null order by s.worker_id limit 1)
-        union all
-        select (select s.worker_id from pgorch.steps s
-                where s.bucket = p_bucket and s.worker_id > h.worker_id order by s.worker_id limit 1)
-        from holders h where h.worker_id is not null)
-    select array_agg(h.worker_id) into v_unknown
-    from holders h
-    where h.worker_id is not null
-      and not exists (select from pgorch._worker_leases l where l.bucket = p_bucket and l.worker_id = h.worker_id);
-
+    -- A call of advance() that was under way while its worker died or left can have leased steps to it afterwards, so they
+    -- are looked for again and again; ever more seldom, since with the vacuum horizon pinned a look passes each step that the
+    -- worker ever had. One heartbeat of all does it.
+    select array_agg(d.worker_id) into v_gone
+    from (select l.worker_id from pgorch._worker_leases l
+          where l.bucket = p_bucket and l.status <> 'alive' and l.look_at not between p_now and p_now + interval '5 minutes'
+          for update skip locked) d;
+    if v_gone is null then
+        return;
+    end if;
     for v_step in
         select s.id, s.run_id, s.worker_id, s.node, s.attempt, s.started_at, s.visit, s.deaths, case when s.kind <> 'task' then s.item end as item
-        from (select l.worker_id from pgorch._worker_leases l where l.bucket = p_bucket and l.status = 'dead'
-              union all select u.worker_id from unnest(v_unknown) u(worker_id)) d
+        from unnest(v_gone) d(worker_id)
         cross join lateral (
             select s.* from pgorch.steps s where s.bucket = p_bucket and s.worker_id = d.worker_id
             order by s.run_id, s.id limit 500) s
         order by s.run_id, s.id
     loop
+        if array_position(v_holding, v_step.worker_id) is null then
+            v_holding := v_holding || v_step.worker_id;
+        end if;
         -- A run that somebody works on is left to the next heartbeat.
         select r.* into v_run from pgorch.runs r where r.bucket = p_bucket and r.id = v_step.run_id for update skip locked;
         continue when not found;
@@ -141,18 +191,21 @@ begin
         perform pgorch._save_run(p_bucket, v_run, p_now);
     end loop;
 
-    if exists (select from pgorch._worker_leases l
-               where l.bucket = p_bucket and l.status = 'dead' and l.expires_at < p_now - interval '10 minutes') then
-        delete from pgorch._worker_leases l
-        where l.bucket = p_bucket and l.status = 'dead' and l.expires_at < p_now - interval '10 minutes'
-          and not exists (select from pgorch.steps s where s.bucket = p_bucket and s.worker_id = l.worker_id);
+    delete from pgorch._worker_leases l
+    where l.bucket = p_bucket and l.worker_id = any (v_gone) and l.worker_id <> all (coalesce(v_holding, '{}'))
+      and l.expires_at < p_now - interval '10 minutes';
+    if found then
         delete from pgorch._revocations v
         where v.bucket = p_bucket
           and not exists (select from pgorch._worker_leases l where l.bucket = p_bucket and l.worker_id = v.worker_id);
     end if;
+    update pgorch._worker_leases l
+    set look_at = p_now + case when l.worker_id = any (v_holding) then interval '0' else least((p_now - l.expires_at) / 2, interval '5 minutes') end
+    where l.bucket = p_bucket and l.worker_id = any (v_gone);
 end
 $$;
-comment on function pgorch._recover is 'Declares workers dead whose lease or session is over, and puts their steps back, each with one death more.';
+comment on function pgorch._recover is
+    'Declares workers dead whose lease or session is over, and puts back the steps of those that are gone, each with one death more.';
 
 create or replace function pgorch.drain_worker(p_worker text, p_actor text default null) returns uuid[]
     language plpgsql
@@ -202,7 +255,9 @@ begin
         perform pgorch._give_back(p_bucket, v_ids, v_now, 0, 0);
     end if;
     delete from pgorch._revocations v where v.bucket = p_bucket and v.worker_id = p_worker_id;
-    delete from pgorch._worker_leases l where l.bucket = p_bucket and l.worker_id = p_worker_id;
+    -- The row stays for a while: so the others look for what a call that is under way leases to it now.
+    update pgorch._worker_leases l set status = 'left', asleep = false, marker = null, expires_at = v_now
+    where l.bucket = p_bucket and l.worker_id = p_worker_id and l.status = 'alive';
     return coalesce(cardinality(v_ids), 0);
 end
 $$;
