@@ -127,7 +127,7 @@ async def _wait_for_rest(services: Services, request: Request, run_id: UUID, sec
             while True:
                 # Watched before it is looked at, so that no change falls in between.
                 async with services.queries() as queries:
-                    waiter.last_seen = await queries.watch_run(run_id, WATCH_SECONDS)
+                    waiter.last_seen = await queries.watch_run(run_id, WATCH_SECONDS, steps=False)
                 remaining = deadline - time.monotonic()
                 if waiter.last_seen[0] in _AT_REST or remaining <= 0 or waiter.stopping or gone.done():
                     return

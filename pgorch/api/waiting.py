@@ -9,12 +9,10 @@ from typing import Final
 from uuid import UUID
 
 import psycopg
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 from starlette.requests import Request
 
 from pgorch.api.connections import Connections, open_connection
-from pgorch.database.connection import cut
+from pgorch.database.hearing import payloads
 from pgorch.database.pooling import is_lent
 from pgorch.errors import PgorchError
 
@@ -23,8 +21,6 @@ logger = logging.getLogger("pgorch.api")
 WATCH_SECONDS: Final = 60
 POLL_SECONDS: Final = 1.5
 _LONGEST_PAUSE_SECONDS: Final = 5.0
-_CHECK_SECONDS: Final = 5.0
-_ANSWER_SECONDS: Final = 4.0
 _POLL: Final = """
     select r.id, r.status, r.seq
     from unnest(%s::uuid[]) w(id)
@@ -127,7 +123,8 @@ class RunChanges:
                     self.listening.set()
                     # Whatever happened while nobody listened.
                     self._wake_all()
-                    await self._listen(connection)
+                    async for payload in payloads(connection):
+                        self._wake(payload)
             except (psycopg.Error, PgorchError, OSError) as error:
                 if not told:
                     logger.warning("Not listening for changes of runs, polling instead: %s", error)
@@ -136,17 +133,6 @@ class RunChanges:
                 self.listening.clear()
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
-
-    async def _listen(self, connection: AsyncConnection[TupleRow]) -> None:
-        while True:
-            async for notification in connection.notifies(timeout=_CHECK_SECONDS):
-                self._wake(notification.payload)
-            # A connection that broke without a word looks like one on which nothing happens: ask.
-            timer = asyncio.get_running_loop().call_later(_ANSWER_SECONDS, cut, connection)
-            try:
-                await connection.execute("select 1")
-            finally:
-                timer.cancel()
 
     def _wake(self, payload: str) -> None:
         try:

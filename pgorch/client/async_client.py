@@ -227,7 +227,7 @@ class AsyncClient(AsyncSteering, AsyncSchedules, AsyncLimits, AsyncOperating):
                 # In a session that is lent nothing would be heard, and others would hear it.
                 if await settle(connection, {}):
                     await connection.execute("listen pgorch_runs")
-                while (await queries.watch_run(run, WATCH_SECONDS)).status not in rest:
+                while (await queries.watch_run(run, WATCH_SECONDS, steps=False)).status not in rest:
                     async for _ in connection.notifies(timeout=deadline.pause_seconds(), stop_after=1):
                         pass
             return Run.from_document(await queries.run_document(run))

@@ -261,7 +261,7 @@ class Client(Steering, Schedules, Limits, Operating):
                 # In a session that is lent nothing would be heard, and others would hear it.
                 if settle_sync(connection, {}):
                     connection.execute("listen pgorch_runs")
-                while queries.watch_run(run, WATCH_SECONDS).status not in rest:
+                while queries.watch_run(run, WATCH_SECONDS, steps=False).status not in rest:
                     for _ in connection.notifies(timeout=deadline.pause_seconds(), stop_after=1):
                         pass
             return Run.from_document(queries.run_document(run))

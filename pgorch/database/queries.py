@@ -151,9 +151,9 @@ class Queries(Looking, SteeringQueries, ScheduleQueries, LimitQueries, HookQueri
         parameters = {"run_id": run_id, "after": after, "limit": limit}
         return await self._all(class_row(Event), statements.RUN_EVENTS, parameters)
 
-    async def watch_run(self, run_id: UUID, seconds: int = 60) -> WatchedRun:
+    async def watch_run(self, run_id: UUID, seconds: int = 60, *, steps: bool = True) -> WatchedRun:
         """Raises NotFound."""
-        parameters = {"run_id": run_id, "seconds": seconds}
+        parameters = {"run_id": run_id, "seconds": seconds, "steps": steps}
         return await self._one(class_row(WatchedRun), statements.WATCH_RUN, parameters)
 
     async def api_principal(self, id: str, hash: bytes) -> ApiPrincipal | None:
@@ -301,9 +301,9 @@ class SyncQueries(
         parameters = {"run_id": run_id, "after": after, "limit": limit}
         return self._all(class_row(Event), statements.RUN_EVENTS, parameters)
 
-    def watch_run(self, run_id: UUID, seconds: int = 60) -> WatchedRun:
+    def watch_run(self, run_id: UUID, seconds: int = 60, *, steps: bool = True) -> WatchedRun:
         """Raises NotFound."""
-        parameters = {"run_id": run_id, "seconds": seconds}
+        parameters = {"run_id": run_id, "seconds": seconds, "steps": steps}
         return self._one(class_row(WatchedRun), statements.WATCH_RUN, parameters)
 
     def api_principal(self, id: str, hash: bytes) -> ApiPrincipal | None:

@@ -75,7 +75,8 @@ from pgorch.run_events(
 
 WATCH_RUN: Final[LiteralString] = """
 select w.status, w.seq
-from pgorch.watch_run(p_run_id => %(run_id)s::uuid, p_seconds => %(seconds)s::integer) w
+from pgorch.watch_run(
+    p_run_id => %(run_id)s::uuid, p_seconds => %(seconds)s::integer, p_steps => %(steps)s::boolean) w
 """
 
 CREATE_SCHEDULE: Final[LiteralString] = """

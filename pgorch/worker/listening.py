@@ -9,16 +9,13 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection
 
-from pgorch.database.connection import cut
+from pgorch.database.hearing import payloads
 from pgorch.database.pooling import is_lent
 from pgorch.errors import PgorchError
 from pgorch.worker.connections import open_async, pause_seconds
 from pgorch.worker.identity import Timing
 
 log = logging.getLogger("pgorch.worker")
-
-_CHECK_SECONDS = 5.0
-_ANSWER_SECONDS = 4.0
 
 
 class Listening:
@@ -45,7 +42,8 @@ class Listening:
                 failures = 0
                 # First listen, then look: what came in between is found by the look.
                 self._look(None)
-                await self._listen(connection)
+                async for payload in payloads(connection):
+                    self._look(int(payload) if payload.isdigit() else None)
             except (psycopg.Error, PgorchError, OSError) as problem:
                 failures += 1
                 log.warning("the listening connection was lost: %s", str(problem).strip())
@@ -53,14 +51,3 @@ class Listening:
             finally:
                 if connection is not None:
                     await connection.close()
-
-    async def _listen(self, connection: AsyncConnection[Any]) -> None:
-        while True:
-            async for notification in connection.notifies(timeout=_CHECK_SECONDS):
-                self._look(int(notification.payload) if notification.payload.isdigit() else None)
-            # A connection that broke without a word looks like one on which nothing happens: ask.
-            timer = asyncio.get_running_loop().call_later(_ANSWER_SECONDS, cut, connection)
-            try:
-                await connection.execute("select 1")
-            finally:
-                timer.cancel()

@@ -13,7 +13,7 @@ from pgorch.worker.identity import Timing
 log = logging.getLogger("pgorch.worker")
 
 EXIT_CODE = 70
-_LOOK = 0.25
+_LOOK = 1.0
 
 
 class Stall:
@@ -22,6 +22,7 @@ class Stall:
 
     def __init__(self, timing: Timing) -> None:
         self._timing = timing
+        self._look = min(_LOOK, timing.stall_warning / 5)
         self._turned = True
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="pgorch-stall", daemon=True)
@@ -38,18 +39,18 @@ class Stall:
 
     def _turn(self) -> None:
         self._turned = True
-        self._timer = self._loop.call_later(_LOOK, self._turn)
+        self._timer = self._loop.call_later(self._look, self._turn)
 
     def _watch(self) -> None:
         stuck, said, looked_at = 0.0, False, time.monotonic()
-        while not self._stopping.wait(_LOOK):
+        while not self._stopping.wait(self._look):
             elapsed, looked_at = time.monotonic() - looked_at, time.monotonic()
             if self._turned:
                 self._turned = False
                 stuck, said = 0.0, False
                 continue
             # A process that was paused (SIGSTOP, a sleeping laptop) was not stuck meanwhile.
-            stuck += min(elapsed, 2 * _LOOK)
+            stuck += min(elapsed, 2 * self._look)
             if stuck >= self._timing.stall_warning and not said:
                 said = True
                 log.warning("the event loop has been blocked for %.0f s, here:\n%s", stuck, self._place())

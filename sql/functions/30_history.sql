@@ -32,7 +32,7 @@ create or replace function pgorch._tell_watchers(p_run pgorch.runs, p_now timest
     language plpgsql
     as $$
 begin
-    if p_run.watched_until > p_now then
+    if p_run.watched_until > p_now and (p_run.watches_steps or p_run.status <> 'running') then
         perform pgorch._notify('pgorch_runs', p_run.id::text);
     end if;
 end

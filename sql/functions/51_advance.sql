@@ -186,7 +186,7 @@ begin
                    extract(epoch from t.timeout)::double precision,
                    (e.target is not null and p_want > 0 and coalesce(t.priority, r.priority) >= coalesce(v_rival, -1000)
                     and t.function = any (p_tools) and pgorch._lane_queue(t.queue, r.queue) = any (p_queues)),
-                   coalesce(r.watched_until > p_now, false), s.step_at, r.ctid)::pgorch._plain_step as step
+                   coalesce(r.watched_until > p_now and (r.watches_steps or e.target is null), false), s.step_at, r.ctid)::pgorch._plain_step as step
         from (
             select i.step_id, i.token, i.output, s.run_id, s.graph_id, s.node, s.attempt, s.started_at, s.step_at, n.into_key, n.ends
             from unnest((select p_step_ids), (select p_lease_tokens), (select p_outcomes), (select p_outputs)) i(step_id, token, outcome, output)
@@ -202,7 +202,7 @@ begin
             order by s.run_id
         ) s
         cross join lateral (
-            select r.id, r.ctid, r.seq, r.input, r.snapshot, r.delta, r.priority, r.queue, r.watched_until, r.parent_run_id from pgorch.runs r
+            select r.id, r.ctid, r.seq, r.input, r.snapshot, r.delta, r.priority, r.queue, r.watched_until, r.watches_steps, r.parent_run_id from pgorch.runs r
             where r.bucket = p_bucket and r.id = s.run_id and r.live = 1 and r.status = 'running' limit 1 for update) r
         -- `offset 0` has each value computed once; pulled up, these would stand in every place that uses them.
         cross join lateral (select pgorch._written(s.into_key, s.output) as written offset 0) w

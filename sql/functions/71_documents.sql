@@ -78,7 +78,7 @@ end
 $$;
 comment on function pgorch.run_events is 'Entries of a run''s history after a number, in order; of a fork, also those that it shares.';
 
-create or replace function pgorch.watch_run(p_run_id uuid, p_seconds integer default 60)
+create or replace function pgorch.watch_run(p_run_id uuid, p_seconds integer default 60, p_steps boolean default true)
     returns table (status pgorch.run_status, seq integer)
     language plpgsql
     set jit = off set enable_seqscan = off
@@ -87,14 +87,17 @@ declare
     v_bucket constant integer := pgorch.bucket_of(p_run_id);
     v_now constant timestamptz := pgorch.clock_now();
 begin
-    -- Written only when less than half of the time is left, so that many who watch one run do not all write.
-    update pgorch.runs r set watched_until = v_now + make_interval(secs => p_seconds)
+    -- Written only when less than half of the time is left, so that many who watch one run do not all write. Whoever waits
+    -- for the end takes nothing from somebody else who follows the steps.
+    update pgorch.runs r
+    set watched_until = v_now + make_interval(secs => p_seconds),
+        watches_steps = p_steps or (r.watches_steps and coalesce(r.watched_until > v_now, false))
     where r.bucket = v_bucket and r.id = p_run_id and r.finished_at is null
-      and coalesce(r.watched_until, '-infinity') < v_now + make_interval(secs => p_seconds / 2.0);
+      and (coalesce(r.watched_until, '-infinity') < v_now + make_interval(secs => p_seconds / 2.0) or (p_steps and not r.watches_steps));
     return query select r.status, r.seq from pgorch.runs r where r.bucket = v_bucket and r.id = p_run_id;
     if not found then
         perform pgorch._no_run(p_run_id);
     end if;
 end
 $$;
-comment on function pgorch.watch_run is 'Asks for a notification on the channel pgorch_runs (payload: the run''s id) at each change of a run, for so many seconds; tells its status and last event.';
+comment on function pgorch.watch_run is 'Asks for a notification on the channel pgorch_runs (payload: the run''s id) for so many seconds: at each change of a run, or without p_steps once it does not run any more (it has ended, is paused or awaits an approval). Tells its status and last event.';

@@ -11,7 +11,7 @@ begin
     return jsonb_build_object(
         'format', 'pgorch.run.1',
         'exported_at', pgorch.clock_now(),
-        'run', to_jsonb(v_run) - '{bucket,id,snapshot,delta,watched_until}'::text[] || jsonb_build_object('run_id', p_run_id),
+        'run', to_jsonb(v_run) - '{bucket,id,snapshot,delta,watched_until,watches_steps}'::text[] || jsonb_build_object('run_id', p_run_id),
         'graph', (select jsonb_build_object('graph_id', g.id, 'name', g.name, 'version', g.version, 'definition', g.definition)
                   from pgorch.graphs g where g.id = v_run.graph_id),
         'state', pgorch._state(v_run.input, v_run.snapshot, v_run.delta),

@@ -9,6 +9,7 @@ from psycopg.rows import DictRow, TupleRow
 
 from pgorch.api import connections
 from pgorch.api.connections import Connections
+from pgorch.database.connection import connect
 from tests.support.fixtures import connection, database
 
 # Functions of pgorch are replaced here, so no database is shared.
@@ -19,7 +20,7 @@ __all__ = ["connection", "database"]
 async def test_an_attempt_that_nobody_waits_for_any_more_ends_with_the_api(
     database: str, connection: Connection[DictRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connect, connected = connections.connect, asyncio.Event()
+    connected = asyncio.Event()
 
     async def slow(dsn: str, **settings: Any) -> AsyncConnection[TupleRow]:
         """The session is there before the attempt has heard of it."""

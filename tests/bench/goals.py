@@ -15,6 +15,7 @@ from pathlib import Path
 from pgorch.cli.bench.report import machine
 from tests.bench.arena import Arena, Figure, arena
 from tests.bench.flat import flat
+from tests.bench.floor import floor
 from tests.bench.latency import idle, idle_runs, resume, starts
 from tests.bench.peers.ratio import absurd
 from tests.bench.row_waits import row_triggers
@@ -33,6 +34,7 @@ WORKLOADS: dict[str, Callable[[Arena], list[Figure]]] = {
     "chains": chains,
     "absurd": absurd,
     "idle_runs": idle_runs,
+    "floor": floor,
     "starts": starts,
     "resume": resume,
     "idle": idle,

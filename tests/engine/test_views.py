@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.support.engine import Engine, chain, definition
 
 OK = {"id": "ok", "type": "approval", "title": "Go?", "show": {"x": 1}}
@@ -182,6 +184,40 @@ def test_who_watches_a_run_is_notified_of_every_change_and_nobody_else(engine: E
     heard = {n.payload for n in engine.connection.notifies(timeout=1, stop_after=3)}
     assert heard == {str(run_id)}
     assert engine.status(unwatched) == "completed"
+
+
+def test_who_waits_for_the_end_is_not_told_of_the_steps_before_it(engine: Engine) -> None:
+    run_id = engine.start(chain("a b c"))
+    engine.connection.execute("listen pgorch_runs")
+    engine.rows("select * from pgorch.watch_run(%s, 60, p_steps => false)", run_id)
+    [step] = engine.worker.claim()
+    for _ in range(2):
+        [step] = engine.worker.succeed(step, want=1)
+    assert list(engine.connection.notifies(timeout=0)) == []
+    engine.worker.succeed(step)
+    assert engine.status(run_id) == "completed"
+    assert [n.payload for n in engine.connection.notifies(timeout=1, stop_after=1)] == [str(run_id)]
+
+
+@pytest.mark.parametrize("steps_first", [True, False])
+def test_who_waits_for_the_end_takes_no_news_from_who_follows_the_steps(
+    engine: Engine, steps_first: bool
+) -> None:
+    run_id = engine.start(chain("a b c"))
+    engine.connection.execute("listen pgorch_runs")
+    for steps in (steps_first, not steps_first):
+        engine.rows("select * from pgorch.watch_run(%s, 60, p_steps => %s)", run_id, steps)
+    engine.worker.succeed(engine.worker.claim_one())
+    assert [n.payload for n in engine.connection.notifies(timeout=1, stop_after=1)] == [str(run_id)]
+
+
+def test_who_waits_for_the_end_hears_that_a_decision_is_needed(engine: Engine) -> None:
+    run_id = engine.start(definition(["a", {"id": "ask", "type": "approval", "title": "Go on?"}], ["a>ask"]))
+    engine.connection.execute("listen pgorch_runs")
+    engine.rows("select * from pgorch.watch_run(%s, 60, p_steps => false)", run_id)
+    engine.run()
+    assert engine.status(run_id) == "awaiting_approval"
+    assert [n.payload for n in engine.connection.notifies(timeout=1, stop_after=1)] == [str(run_id)]
 
 
 def test_nobody_is_notified_when_the_watch_is_over(engine: Engine) -> None:

@@ -43,7 +43,7 @@ def megabytes(ground: Ground, like: str) -> float:
         ground.value(
             "select sum(pg_total_relation_size(c.oid))::float8 / 1048576 from pg_class c"
             " where c.relnamespace = 'pgorch'::regnamespace and c.relkind = 'r'"
-            f" and c.relname {like} 'history%%'"
+            f" and c.relname {like} '\\_history%%'"
         )
     )
 

@@ -54,7 +54,7 @@ def _timed_runs(db: Session, graph: str, samples: int) -> list[float]:
                 "select pgorch.start(p_graph => %s, p_input => '{}', p_queue => %s, p_bucket => 0)",
                 [graph, QUEUE],
             )
-            db.row("select * from pgorch.watch_run(%s::uuid, 60)", [run_id])
+            db.row("select * from pgorch.watch_run(%s::uuid, 60, p_steps => false)", [run_id])
         wait_for(db, run_id, ENDED)
         took.append((time.perf_counter() - began) * 1000)
     return took
@@ -65,7 +65,7 @@ def _timed_resumes(db: Session, samples: int) -> list[float]:
     graph = create(db, approval())
     took = []
     for run_id in start_many(db, graph, samples, {}):
-        db.row("select * from pgorch.watch_run(%s::uuid, 60)", [run_id])
+        db.row("select * from pgorch.watch_run(%s::uuid, 60, p_steps => false)", [run_id])
         began = time.time()
         db.value("select pgorch.decide(p_run_id => %s::uuid, p_decision => 'approved')", [run_id])
         wait_for(db, run_id, ENDED)
