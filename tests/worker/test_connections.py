@@ -95,10 +95,10 @@ async def test_a_payload_that_is_no_bucket_makes_nobody_deaf(place: Place, paylo
     await place.work(timing=Timing(beat=5, poll=60, stall_exit=None))
     await place.until_asleep()
     place.connection.execute("select pg_notify('pgorch_work', %s)", (payload,))
+    unfinished = "select count(*) from pgorch.runs where finished_at is null"
     for _ in range(2):
         await place.until_asleep()
         place.start(graph, {"n": 0})
-        unfinished = "select count(*) from pgorch.runs where finished_at is null"
         await place.until(lambda: place.value(unfinished) == 0, seconds=4.0)
 
 
