@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from psycopg.rows import DictRow, dict_row
 
+from tests.support.databases import direct
 from tests.support.engine import Engine, chain, definition
 
 HOT = "('runs', 'steps', 'history', '_history_rest', 'approvals', '_writes')"
@@ -21,7 +22,7 @@ READ = f"""
 @pytest.fixture
 def engine(fresh_database: str) -> Iterator[Engine]:
     """Statistics are the point here, so nobody else has used the database."""
-    with psycopg.connect(fresh_database, autocommit=True, row_factory=dict_row) as connection:
+    with psycopg.connect(direct(fresh_database), autocommit=True, row_factory=dict_row) as connection:
         yield Engine(connection)
 
 
