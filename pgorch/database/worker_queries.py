@@ -31,8 +31,8 @@ _ENLIST: LiteralString = (
     "p_marker => %s::bigint)"
 )
 _BEAT: LiteralString = (
-    "select b.alive, b.work_waiting, b.revoked, b.due_seconds from pgorch.beat(p_bucket => %s::int, "
-    "p_worker_id => %s::uuid, p_lease_seconds => %s::float8) b"
+    "select b.alive, b.work_waiting, b.revoked, b.due_seconds, b.to_drain from pgorch.beat("
+    "p_bucket => %s::int, p_worker_id => %s::uuid, p_lease_seconds => %s::float8) b"
 )
 _HELD: LiteralString = (
     "select s.id, s.lease_token from pgorch.steps s where s.bucket = %s::int and s.worker_id = %s::uuid"
@@ -105,12 +105,14 @@ class Look(NamedTuple):
 
 
 class Beat(NamedTuple):
-    """`due_seconds`: until the next timer of the bucket is due, None without one."""
+    """`due_seconds`: until the next timer of the bucket is due, None without one. `to_drain`: the worker was
+    asked to end what it has begun, and to go."""
 
     alive: bool
     work_waiting: bool
     revoked: list[int]
     due_seconds: float | None
+    to_drain: bool
 
 
 class DueSchedule(NamedTuple):
@@ -241,14 +243,6 @@ def beat(connection: Connection[Any], bucket: int, worker_id: UUID, lease_second
     if row is None:
         raise psycopg.InterfaceError("beat() answered nothing")
     return row
-
-
-def is_to_drain(connection: Connection[Any], bucket: int, worker_id: UUID) -> bool:
-    """Was this worker asked to end what it has begun, and to go?"""
-    row = connection.execute(
-        "select pgorch.is_to_drain(p_bucket => %s::int, p_worker_id => %s::uuid)", (bucket, worker_id)
-    ).fetchone()
-    return row is not None and bool(row[0])
 
 
 def leave(connection: Connection[Any], bucket: int, worker_id: UUID) -> None:

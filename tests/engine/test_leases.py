@@ -410,3 +410,29 @@ def test_a_worker_serves_queues_with_names(engine: Engine, queues: Any) -> None:
     with pytest.raises(Exception, match="queue") as caught:
         engine.new_worker(queues=queues)
     assert getattr(caught.value, "sqlstate", None) == "OR006"
+
+
+def test_a_worker_that_leaves_while_its_run_is_resumed_strands_no_step(engine: Engine, database: str) -> None:
+    run_id, other = engine.start(chain("a b")), engine.new_worker()
+    engine.worker.claim_one("a")
+    engine.value("select pgorch.pause(%s)", run_id)
+    with open_connection(database, autocommit=False) as operator:
+        operator.execute("select pgorch.resume(%s)", (run_id,))
+        # The run is paused and not paused: who leaves cannot know in which lane its step belongs.
+        assert engine.worker.leave() == 0
+        operator.commit()
+    other.beat()
+    assert engine.rows("select held, deaths from pgorch.steps") == [{"held": None, "deaths": 0}]
+    assert other.claim_one("a").attempt == 2
+    assert engine.kinds(run_id) == ["run_paused", "run_resumed"]
+
+
+def test_a_long_lease_is_not_cut_by_somebody_with_a_short_one(engine: Engine) -> None:
+    patient = engine.new_worker(lease_seconds=300)
+    engine.worker.beat_everywhere()
+    left = engine.value(
+        "select extract(epoch from min(l.expires_at) - pgorch.clock_now()) from pgorch._worker_leases l"
+        " where l.worker_id = %s",
+        patient.id,
+    )
+    assert 290 < left <= 330
