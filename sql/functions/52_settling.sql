@@ -146,7 +146,7 @@ begin
         -- As many stay with their worker as it would find in its lanes right after: none if others wait there.
         select p_want - cardinality(kept) into v_keep from pgorch.nodes n
         where n.graph_id = v_run.graph_id and n.id = v_map.node and n.function = any (p_tools)
-          and pgorch._lane_queue(n.queue, v_run.queue) = any (p_queues) 
+          and pgorch._lane_queue(n.queue, v_run.queue) = any (p_queues)
           and (p_rival is null or coalesce(n.priority, v_run.priority) > p_rival);
         v_keep := greatest(coalesce(v_keep, 0), 0);
         select g.* into v_gone_on
