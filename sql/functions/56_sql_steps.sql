@@ -76,6 +76,7 @@ declare
     v_row record;
     v_rows jsonb[] := '{}';
     v_output jsonb;
+    v_deferred text := '';
     v_temporary constant oid[] := array(select c.oid from pg_class c where c.relnamespace = pg_my_temp_schema()
                                         union all select t.oid from pg_type t where t.typnamespace = pg_my_temp_schema());
 begin
@@ -111,11 +112,52 @@ begin
     -- After that nothing of the statement's runs: what it left in the session is taken away.
     v_output := pgorch._sql_output(v_rows);
     set constraints all immediate;
+    for i in 1 .. 10 loop
+        exit when v_deferred operator(pg_catalog.=) pgorch._deferred_writes();
+        -- A trigger wrote, and what it wrote may have been deferred again.
+        v_deferred := pgorch._deferred_writes();
+        set constraints all immediate;
+        if i operator(pg_catalog.=) 10 then
+            perform pgorch._raise('OR007', 'the triggers of an SQL step defer others without end', 'Let no deferred trigger write what defers another.');
+        end if;
+    end loop;
     perform pgorch._drop_temporary(v_temporary);
     return v_output;
 end
 $$;
 comment on function pgorch._run_statement is 'Runs one statement with these parameters, with the rights of whoever owns the function around it.';
+
+create or replace function pgorch._deferred_writes() returns text
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+    as $$
+declare
+    v_tables oid[];
+begin
+    if current_setting('server_version_num')::integer >= 180000 then
+        -- Triggers run with the rights of whoever they were deferred by.
+        return '';
+    end if;
+    -- Whoever writes to a table has a lock on it until the transaction ends.
+    v_tables := array(select distinct l.relation from pg_locks l
+                      where l.pid = pg_backend_pid() and l.locktype = 'relation' and l.mode in ('RowExclusiveLock', 'AccessExclusiveLock')
+                        and l.database = (select d.oid from pg_database d where d.datname = current_database())
+                        and exists (select from pg_trigger t where t.tgrelid = l.relation and t.tgdeferrable));
+    if v_tables = '{}' then
+        return '';
+    elsif current_setting('track_counts') = 'off' then
+        perform pgorch._raise('OR007', 'an SQL step writes to a table with deferred triggers, and the server does not count writes',
+            'Set track_counts = on, or use PostgreSQL 18.');
+    elsif exists (select from pg_locks l where l.pid = pg_backend_pid() and l.relation = any (v_tables) and l.mode = 'AccessExclusiveLock') then
+        -- That sets the counters back.
+        perform pgorch._raise('OR007', 'an SQL step truncates or alters a table with deferred triggers', 'Do that elsewhere, or use PostgreSQL 18.');
+    end if;
+    return (select coalesce(string_agg(format('%s %s %s %s', t.relid, t.n_tup_ins, t.n_tup_upd, t.n_tup_del), ',' order by t.relid), '')
+            from pg_stat_xact_all_tables t where t.relid = any (v_tables));
+end
+$$;
+comment on function pgorch._deferred_writes is
+    'What this transaction has written so far to tables with triggers that can be deferred: as long as it grows, some may be.';
 
 create or replace function pgorch._drop_temporary(p_before oid[]) returns void
     language plpgsql

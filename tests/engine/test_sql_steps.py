@@ -472,3 +472,27 @@ def test_a_lock_that_is_not_to_be_had_is_no_attempt(engine: Engine, author: psyc
         author.execute("delete from things")
     assert engine.value(performs) == 1
     assert engine.status(run_id) == "completed", engine.error(run_id)
+
+
+@pytest.mark.parametrize(("depth", "code"), [(3, None), (30, "OR007")])
+def test_what_a_deferred_trigger_defers_again_runs_as_the_owner(
+    engine: Engine, author: psycopg.Connection[Any], evil: str, depth: int, code: str | None
+) -> None:
+    author.execute("create table evil.deferring (n int)")
+    author.execute(
+        """create function evil.defer() returns trigger language plpgsql as $$ begin
+               insert into evil.called values (current_user);
+               if new.n > 0 then
+                   set constraints all deferred;
+                   insert into evil.deferring values (new.n - 1);
+               end if;
+               return null; end $$"""
+    )
+    author.execute(
+        "create constraint trigger again after insert on evil.deferring deferrable initially deferred"
+        " for each row execute function evil.defer()"
+    )
+    made = run_of(author, engine, f"insert into evil.deferring values ({depth})")
+    # PostgreSQL 18 itself runs each with the rights of whoever deferred it.
+    if engine.connection.info.server_version < 180000:
+        assert (made or {}).get("code") == code

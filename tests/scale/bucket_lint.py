@@ -56,7 +56,7 @@ MAY_USE_DYNAMIC_SQL = frozenset(
 # Triggers on tables of users, which know no bucket: they look into all of them at once.
 ASK_ALL_BUCKETS = frozenset({"_row_changed", "_row_left"})
 # What is asked of the session in which it runs, wherever that is.
-LOOK_AT_THE_SESSION = frozenset({"_sees_commits", "perform_sql"})
+LOOK_AT_THE_SESSION = frozenset({"_sees_commits", "_deferred_writes", "perform_sql"})
 
 VOLATILE = frozenset(
     {"clock_timestamp", "timeofday", "random", "gen_random_uuid", "uuidv7", "nextval", "pg_notify"}
