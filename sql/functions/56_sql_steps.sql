@@ -166,6 +166,9 @@ create or replace function pgorch._drop_temporary(p_before oid[]) returns void
 declare
     v_drop record;
 begin
+    if pg_my_temp_schema() = 0 then
+        return;
+    end if;
     -- Names of tables and types are looked up among the temporary ones first: the checkpoint would find these.
     for v_drop in
         select format('drop %s if exists pg_temp.%I cascade', case c.relkind when 'v' then 'view' when 'S' then 'sequence' when 'c' then 'type'
