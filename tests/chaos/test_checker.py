@@ -150,7 +150,7 @@ class Witness:
             "key": f"{step.run_id}/{step.node}/{step.born}",
         }  # fmt: skip
         self.effects += [{**effect, "what": "begin"}, {**effect, "what": "end"}]
-        return {}
+        return {f"token_{step.node}": effect["token"]}
 
     def call(self, verb: str, run_id: UUID, actor: str, key: str | None = None, **more: Any) -> None:
         call = {"at": time.time(), "verb": verb, "run_id": run_id, "actor": actor, "key": key}
@@ -173,11 +173,12 @@ def play(connection: psycopg.Connection[DictRow]) -> None:
     me = engine.value("select session_user")
 
     def transfer(step: Step) -> dict[str, Any]:
+        result = witness.perform(step)
         connection.execute("update outside.accounts set balance = balance + 2 * id - 1")
         connection.execute(
             "insert into outside.transfers values (%s, %s, %s, 1)", [step.run_id, step.node, step.born]
         )
-        return {}
+        return result
 
     def start(key: str, graph: dict[str, Any]) -> UUID:
         run_id = engine.start(graph, idempotency_key=key)

@@ -30,7 +30,7 @@ _FIGURES = """
            (select count(*) from outside.ext_effect e join contract.runs r on r.id = e.run_id
             where e.what = 'begin' and r.status <> 'cancelled' and e.node <> 'poison') as executions,
            (select count(*) from contract.results h join contract.runs r on r.id = h.run_id
-            where h.accepted and r.status <> 'cancelled' and h.node <> 'transfer') as successes
+            where h.accepted and r.status <> 'cancelled') as successes
 """
 
 

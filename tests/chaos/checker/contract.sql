@@ -68,10 +68,11 @@ select r.id, g.name as graph, r.status::text, r.status >= 'completed' as over, r
        r.created_at, r.finished_at, r.error, r.seq
 from pgorch.runs r join pgorch.graphs g on g.id = r.graph_id;
 
--- What workers' results came to, and what was noted of their deaths.
+-- What workers' results came to, and what was noted of their deaths. `token` is what the tool itself put into its result:
+-- all else the engine copies from the row of the step as it is when the result comes, whoever sent it.
 create view contract.results as
 select h.run_id, h.seq, h.kind::text, h.node, h.item, h.attempt, h.worker_id, h.started_at, h.at,
-       h.kind in ('step_completed', 'item_completed') as accepted
+       (h.output ->> ('token_' || h.node))::bigint as token, h.kind in ('step_completed', 'item_completed') as accepted
 from pgorch.history h
 where h.worker_id is not null and h.attempt is not null;
 
