@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from tests.chaos.drivers import Drivers
-from tests.chaos.faults import Scene, poison
+from tests.chaos.faults import DEADLY, Scene, poison
 from tests.chaos.ground import Ground
 from tests.chaos.plan import until_quiet
 from tests.chaos.verdict import Injected, Verdict, judge
@@ -122,7 +122,7 @@ async def liveness(ground: Ground, *, seed: int, drivers: int, runs: int = RUNS)
     await asyncio.to_thread(ground.mend)
     assert crowd is not None
     verdict = await asyncio.to_thread(
-        judge, ground, crowd, quiet_seconds=slowest, clock_shift=0.0, settle_seconds=130
+        judge, ground, crowd, quiet_seconds=slowest, deaths=DEADLY, clock_shift=0.0, settle_seconds=130
     )
     verdict.injected, verdict.lasted = injected, time.monotonic() - began
     verdict.problems += problems

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 
 from tests.chaos.drivers import Drivers
-from tests.chaos.faults import CLOCK_SHIFT_SECONDS, Fault, Scene, usable
+from tests.chaos.faults import CLOCK_FAULT, CLOCK_SHIFT_SECONDS, Fault, Scene, usable
 from tests.chaos.ground import Ground
 from tests.chaos.verdict import Injected, Verdict, judge
 
@@ -53,6 +53,16 @@ class Hand:
             self.injected[fault.number] += 1
             self.seen[fault.number] += seen
 
+    @property
+    def deaths(self) -> set[int]:
+        """With what workers may have ended, after what was injected."""
+        return {code for fault in usable() if self.injected[fault.number] for code in fault.deaths}
+
+    @property
+    def clock_shift(self) -> int:
+        """By how much the database's clock has been off."""
+        return CLOCK_SHIFT_SECONDS if self.injected[CLOCK_FAULT] else 0
+
     def rest(self) -> None:
         """Returns when every fault is over."""
         self._pool.shutdown(wait=True)
@@ -83,7 +93,8 @@ async def standard(ground: Ground, *, seed: int, seconds: float, runs: int | Non
         ground,
         crowd,
         quiet_seconds=quiet,
-        clock_shift=CLOCK_SHIFT_SECONDS,
+        deaths=hand.deaths,
+        clock_shift=hand.clock_shift,
         settle_seconds=5 if short else 130,
     )
     verdict.injected = injected

@@ -50,7 +50,7 @@ def test_a_wrong_engine_is_seen(invariant: str) -> None:
         async def judged() -> Verdict:
             crowd, quiet = await played(found, seed=1, count=10, runs=40)
             return await asyncio.to_thread(
-                judge, found, crowd, quiet_seconds=quiet, clock_shift=0, settle_seconds=0
+                judge, found, crowd, quiet_seconds=quiet, deaths=(), clock_shift=0, settle_seconds=0
             )
 
         verdict = asyncio.run(judged())

@@ -1,8 +1,9 @@
 """Each check sees the violation that it is for: one that cannot fail is worth nothing."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import psycopg
@@ -11,6 +12,10 @@ from psycopg.rows import DictRow
 
 from tests.chaos.checker.check import bring, install
 from tests.chaos.checker.checks import CHECKS
+from tests.chaos.faults import CLOCK_FAULT, CLOCK_SHIFT_SECONDS, DEADLY
+from tests.chaos.ground import FAKETIME
+from tests.chaos.plan import Hand
+from tests.chaos.verdict import unexplained
 from tests.support.engine import Engine, Step, definition
 from tests.support.invariants import violations
 from tests.support.races import open_connection
@@ -243,6 +248,33 @@ def test_a_seeded_violation_is_seen(witnessed: psycopg.Connection[DictRow], name
     with witnessed.transaction(force_rollback=True):
         witnessed.execute(SEEDED[name].encode())
         assert name in violations(witnessed, {name: CHECKS[name]})
+
+
+def test_an_end_that_no_fault_explains_is_told() -> None:
+    exits = {"worker-0": Counter({-9: 2, 1: 1}), "worker-1": Counter({0: 1}), "api-0": Counter[int]()}
+    told = unexplained(exits, DEADLY)
+    assert [problem.partition(":")[0] for problem in told] == [
+        "worker-0 ended by itself with 1, 1 times",
+        "worker-1 ended by itself with 0, 1 times",
+    ]
+    assert len(unexplained(exits, ())) == 3
+
+
+def test_only_what_was_injected_is_borne() -> None:
+    hand = Hand(cast(Any, None), 1)
+    hand.injected.update({32: 3, 13: 1})
+    assert (hand.deaths, hand.clock_shift) == (set(), 0)
+    hand.injected[1] = 1
+    assert (hand.deaths, hand.clock_shift) == ({-9}, 0)
+    hand.injected[4] = 1
+    assert hand.deaths == {-9, -11, 9}
+
+
+@pytest.mark.skipif(FAKETIME is None, reason="the clock jumps only where libfaketime is installed")
+def test_only_a_clock_that_jumped_is_borne() -> None:
+    hand = Hand(cast(Any, None), 1)
+    hand.injected[CLOCK_FAULT] = 1
+    assert hand.clock_shift == CLOCK_SHIFT_SECONDS
 
 
 def test_dead_rows_of_a_hot_table_are_seen(witnessed: psycopg.Connection[DictRow]) -> None:

@@ -11,6 +11,9 @@ from typing import Any
 from pgorch.tool import Context, Registry
 from tests.chaos.sink import tell
 
+# With what `poison` ends a process, by its way.
+POISONS = {"exit": 9, "segfault": -signal.SIGSEGV, "kill": -signal.SIGKILL}
+
 registry = Registry()
 
 
@@ -65,7 +68,7 @@ def poison(ctx: Context, way: str) -> None:
     """Takes its worker with it, each time."""
     tell(ctx, "begin")
     if way == "exit":
-        os._exit(9)
+        os._exit(POISONS[way])
     if way == "segfault":
         ctypes.string_at(0)
     os.kill(os.getpid(), signal.SIGKILL)

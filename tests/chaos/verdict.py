@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,14 +111,22 @@ class Verdict:
 
 
 def judge(
-    ground: Ground, crowd: Drivers, *, quiet_seconds: float | None, clock_shift: float, settle_seconds: float
+    ground: Ground,
+    crowd: Drivers,
+    *,
+    quiet_seconds: float | None,
+    deaths: Collection[int],
+    clock_shift: float,
+    settle_seconds: float,
 ) -> Verdict:
-    """Ends all processes in good order, brings the logs in, and asks. Dead rows may be cleared and sessions
-    end for so long."""
+    """Ends all processes in good order, brings the logs in, and asks. `deaths`: with what the faults made
+    workers end. `settle_seconds`: so long dead rows may be cleared and sessions end."""
     with ground.connect() as connection:
         left = _not_ended(connection)
     codes = ground.crew.end()
     problems = [f"{name} ended with {code} when it was told to" for name, code in codes.items() if code]
+    problems += unexplained({worker.name: worker.exits for worker in ground.workers}, deaths)
+    problems += unexplained({api.name: api.exits for api in ground.apis}, ())
     problems += [f"{name} did not end when it was told to" for name, code in codes.items() if code is None]
     with ground.connect() as connection:
         connection.execute("insert into outside.circumstances values (1, %s, 10)", [clock_shift])
@@ -141,6 +150,16 @@ def judge(
     return Verdict(
         found, dict(figures), quiet_seconds, left, crowd.statuses, crowd.ended, crowd.errors, problems, exits
     )
+
+
+def unexplained(exits: Mapping[str, Counter[int]], deaths: Collection[int]) -> list[str]:
+    """Processes that ended while nobody told them to, and with a code that no fault gives them."""
+    return [
+        f"{name} ended by itself with {code}, {times} times: see its log (--keep)"
+        for name, codes in exits.items()
+        for code, times in sorted(codes.items())
+        if code not in deaths
+    ]
 
 
 def _not_ended(connection: psycopg.Connection[DictRow]) -> list[str]:
