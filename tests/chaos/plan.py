@@ -11,12 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 
+from tests.chaos.checker.footprint import footprint
 from tests.chaos.drivers import Drivers
 from tests.chaos.faults import CLOCK_FAULT, CLOCK_SHIFT_SECONDS, Fault, Scene, usable
 from tests.chaos.ground import Ground
 from tests.chaos.verdict import Injected, Verdict, judge
 
 EVERY_SECONDS = 2.0
+WARM_SECONDS = 2.0
 QUIET_SECONDS = 60.0
 
 
@@ -76,7 +78,9 @@ async def standard(ground: Ground, *, seed: int, seconds: float, runs: int | Non
     hand = Hand(scene, seed)
     driving = asyncio.create_task(crowd.drive())
     began = time.monotonic()
-    while time.monotonic() - began < seconds and not driving.done():
+    await warm_up(ground)
+    over = time.monotonic() + seconds
+    while time.monotonic() < over and not driving.done():
         hand.draw()
         await asyncio.sleep(EVERY_SECONDS)
     await asyncio.to_thread(hand.rest)
@@ -101,6 +105,17 @@ async def standard(ground: Ground, *, seed: int, seconds: float, runs: int | Non
     verdict.problems += hand.problems
     verdict.lasted = time.monotonic() - began
     return verdict
+
+
+async def warm_up(ground: Ground) -> None:
+    """Notes what the processes hold under load, while nothing is wrong yet."""
+
+    def note() -> None:
+        with ground.connect() as connection:
+            footprint(connection, "before")
+
+    await asyncio.sleep(WARM_SECONDS)
+    await asyncio.to_thread(note)
 
 
 async def until_quiet(crowd: Drivers, driving: "asyncio.Task[None]") -> float | None:

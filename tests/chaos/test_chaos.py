@@ -61,7 +61,7 @@ def test_a_wrong_engine_is_seen(invariant: str) -> None:
 @pytest.mark.timeout(180)
 def test_the_standard_plan_for_some_seconds() -> None:
     with ground(seed=4, lease=2, workers=2, apis=1, fsync=False) as found:
-        verdict = asyncio.run(standard(found, seed=4, seconds=6, runs=40, drivers=12))
+        verdict = asyncio.run(standard(found, seed=4, seconds=6, runs=80, drivers=12))
     print(verdict)
     assert verdict.whole, str(verdict)
     assert any(fault.seen for fault in verdict.injected)

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any, cast
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from psycopg.rows import DictRow
 
 from tests.chaos.checker.check import bring, install
 from tests.chaos.checker.checks import CHECKS
+from tests.chaos.checker.footprint import HOLD_NO_MORE, footprint, settled
 from tests.chaos.faults import CLOCK_FAULT, CLOCK_SHIFT_SECONDS, DEADLY
 from tests.chaos.ground import FAKETIME
 from tests.chaos.plan import Hand
@@ -29,7 +31,8 @@ CLAIM = f"update contract.log set {{}} where run_id = {WORK} and node = 'a' and 
 CALL = "insert into outside.ext_api select {} from outside.ext_api where verb = '{}' limit 1"
 READ = "insert into outside.ext_read select number + {}, at, reader, run_id, {}, digest from outside.ext_read"
 
-SEEDED: dict[str, str] = {
+# Where a query has several branches, or a reason several causes, one for each.
+SEEDED: dict[str, str | tuple[str, ...]] = {
     "I1 every run has ended": (
         "select pgorch.start((select name from pgorch.graphs where 'a' = start_node limit 1),"
         " p_idempotency_key => 'open')"
@@ -126,6 +129,10 @@ SEEDED: dict[str, str] = {
         " where action = 'signal'"
     ),
     "I28 no session is left, nor a transaction open": "update outside.circumstances set sessions = 0",
+    "I28 processes hold no more than before the faults": tuple(
+        f"insert into outside.footprints values ('before', 20, 4, 0), ('after', {after})"
+        for after in ("25, 4, 0", "20, 15, 0", "20, 4, 1")
+    ),
     "I28 hot tables hold little that is dead": "",
     "I29 what was given is what is read": "update outside.ext_read set digest = 'another'",
     "I31 transfers keep the total": "update outside.accounts set balance = balance + 1 where id = 1",
@@ -243,10 +250,18 @@ def test_every_check_is_proved() -> None:
     assert set(SEEDED) == set(CHECKS)
 
 
-@pytest.mark.parametrize("name", [name for name, seed in SEEDED.items() if seed])
-def test_a_seeded_violation_is_seen(witnessed: psycopg.Connection[DictRow], name: str) -> None:
+SEEDS = [
+    (name, seed)
+    for name, seeded in SEEDED.items()
+    for seed in ((seeded,) if isinstance(seeded, str) else seeded)
+    if seed
+]
+
+
+@pytest.mark.parametrize(("name", "seed"), SEEDS, ids=[name for name, _ in SEEDS])
+def test_a_seeded_violation_is_seen(witnessed: psycopg.Connection[DictRow], name: str, seed: str) -> None:
     with witnessed.transaction(force_rollback=True):
-        witnessed.execute(SEEDED[name].encode())
+        witnessed.execute(seed.encode())
         assert name in violations(witnessed, {name: CHECKS[name]})
 
 
@@ -275,6 +290,28 @@ def test_only_a_clock_that_jumped_is_borne() -> None:
     hand = Hand(cast(Any, None), 1)
     hand.injected[CLOCK_FAULT] = 1
     assert hand.clock_shift == CLOCK_SHIFT_SECONDS
+
+
+def test_what_processes_keep_is_seen(witnessed: psycopg.Connection[DictRow], databases: Any) -> None:
+    footprint(witnessed, "before")
+    with ExitStack() as leaks:
+        for _ in range(6):
+            leak = leaks.enter_context(
+                open_connection(databases.dsn(witnessed.info.dbname), autocommit=False)
+            )
+            leak.execute("set application_name = 'pgorch leak'")
+            leak.execute("lock table outside.accounts in access share mode")
+        leak.execute("set local work_mem = '64kB'")
+        leak.execute("declare spilt cursor for select n from generate_series(1, 100000) n order by -n")
+        leak.execute("fetch spilt")
+        footprint(witnessed, "after")
+        held = violations(witnessed, {HOLD_NO_MORE: CHECKS[HOLD_NO_MORE]})[HOLD_NO_MORE]
+        leaks.callback(leak.rollback)
+    told = [row["why"].partition(",")[0] for row in held]
+    assert told[:2] == ["6 sessions", "12 locks"]
+    assert told[2].endswith("temporary files")
+    settled(witnessed, 30)
+    assert violations(witnessed, {HOLD_NO_MORE: CHECKS[HOLD_NO_MORE]}) == {}
 
 
 def test_dead_rows_of_a_hot_table_are_seen(witnessed: psycopg.Connection[DictRow]) -> None:

@@ -11,12 +11,15 @@ from psycopg.rows import DictRow
 
 from tests.chaos.checker.check import bring, check
 from tests.chaos.checker.checks import CHECKS
+from tests.chaos.checker.footprint import settled
 from tests.chaos.drivers import Drivers
 from tests.chaos.ground import Ground
 from tests.chaos.logs import entries
 from tests.support.invariants import violations
 
 _AUTOVACUUM_SECONDS = 60.0
+# Keepalives end a session whose process was cut off.
+_GIVEN_UP_SECONDS = 30.0
 _DEAD_ROWS = "I28 hot tables hold little that is dead"
 _SESSIONS = "I28 no session is left, nor a transaction open"
 _FIGURES = """
@@ -25,6 +28,9 @@ _FIGURES = """
            (select count(*) from contract.results where accepted) as steps,
            (select count(*) from contract.results where kind = 'attempt_lost') as lost,
            (select count(*) from contract.claims) as claims,
+           (select string_agg(format('%s sessions, %s locks, %s temporary files %s the faults', f.sessions,
+                                     f.locks, f.temp_files, f.moment), '; ' order by f.moment desc)
+            from outside.footprints f) as held,
            (select count(*) from outside.ext_api) as calls,
            (select count(*) from outside.ext_effect) as effects,
            (select count(*) from outside.ext_read) as reads,
@@ -95,6 +101,7 @@ class Verdict:
             f"({f['executions']} for {f['successes']}); attempts lost {f['lost']}",
             f"compared: {f['claims']} claims, {f['effects']} beginnings and ends of tools, "
             f"{f['calls']} calls, {f['reads']} readings",
+            f"held: {f['held']}",
             f"ended: {_counted(self.ended)}",
             f"errors: {_counted(self.errors) or 'none'}; answers of the API: {_counted(self.statuses)}",
             "processes ended: "
@@ -119,10 +126,13 @@ def judge(
     clock_shift: float,
     settle_seconds: float,
 ) -> Verdict:
-    """Ends all processes in good order, brings the logs in, and asks. `deaths`: with what the faults made
-    workers end. `settle_seconds`: so long dead rows may be cleared and sessions end."""
+    """Looks what the processes hold, ends them in good order, brings the logs in, and asks.
+
+    `deaths`: with what the faults made workers end. `settle_seconds`: so long dead rows may be cleared and
+    sessions end."""
     with ground.connect() as connection:
         left = _not_ended(connection)
+        settled(connection, _GIVEN_UP_SECONDS)
     codes = ground.crew.end()
     problems = [f"{name} ended with {code} when it was told to" for name, code in codes.items() if code]
     problems += unexplained({worker.name: worker.exits for worker in ground.workers}, deaths)

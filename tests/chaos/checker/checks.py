@@ -12,6 +12,8 @@ MOST_DEATHS = 3
 WASTED_SHARE = 0.05
 # Below so many successes a share says nothing.
 ENOUGH_SUCCESSES = 1000
+# A pool may have grown, and something is always under way.
+MORE_SESSIONS, MORE_LOCKS = 4, 10
 
 CHECKS: dict[str, str] = {
     "I1 every run has ended": """
@@ -239,6 +241,16 @@ CHECKS: dict[str, str] = {
                 and a.xact_start < now() - interval '10 seconds' and a.backend_type = 'client backend'
               union all select format('prepared transaction %s', p.gid) from pg_prepared_xacts p
               union all select format('slot %s', p.slot_name) from pg_replication_slots p) s
+    """,
+    "I28 processes hold no more than before the faults": f"""
+        select null::uuid as run_id, format('%s %s, %s before', h.n, h.what, h.earlier) as why
+        from outside.footprints a
+        join outside.footprints b on a.moment = 'after' and b.moment = 'before'
+        cross join lateral (values ('sessions', a.sessions, b.sessions, {MORE_SESSIONS}),
+                                   ('locks', a.locks, b.locks, {MORE_LOCKS}),
+                                   ('temporary files', a.temp_files, b.temp_files, 0))
+            h(what, n, earlier, slack)
+        where h.n > h.earlier + h.slack
     """,
     "I28 hot tables hold little that is dead": """
         select null::uuid as run_id,

@@ -137,5 +137,7 @@ create table outside.ext_effect (
 -- What readers saw, each in its order.
 create table outside.ext_read (
     number bigint, at double precision, reader text, run_id uuid, status text, seq integer, digest text);
+-- What pgorch's processes hold of the server, before the faults and when all is quiet again.
+create table outside.footprints (moment text primary key check (moment in ('before', 'after')), sessions integer, locks integer, temp_files integer);
 -- Of the run of the harness: connections before the faults, largest shift of the database's clock in seconds.
 create table outside.circumstances (sessions integer, clock_shift double precision, quiet_seconds double precision);
