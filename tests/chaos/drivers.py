@@ -151,6 +151,7 @@ class Drivers:
             self._ground.call_log.add(
                 verb=verb, key=key, run_id=run_id or told, actor=actor, status=status,
                 answer=answer if status // 100 == 2 else None, sent=body if verb == "decide" else None,
+                digest=digest(body["initial_state"]["payload"]) if verb == "start" else None,
             )  # fmt: skip
             if status not in _NOT_SAID or self.abandoned:
                 return status, answer

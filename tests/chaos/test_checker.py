@@ -12,7 +12,7 @@ import pytest
 from psycopg.rows import DictRow
 
 from tests.chaos.checker.check import bring, install
-from tests.chaos.checker.checks import CHECKS
+from tests.chaos.checker.checks import BY_SQL, CHECKS
 from tests.chaos.checker.footprint import HOLD_NO_MORE, footprint, settled
 from tests.chaos.faults import CLOCK_FAULT, CLOCK_SHIFT_SECONDS, DEADLY
 from tests.chaos.ground import FAKETIME
@@ -134,7 +134,15 @@ SEEDED: dict[str, str | tuple[str, ...]] = {
         for after in ("25, 4, 0", "20, 15, 0", "20, 4, 1")
     ),
     "I28 hot tables hold little that is dead": "",
-    "I29 what was given is what is read": "update outside.ext_read set digest = 'another'",
+    "I29 what was given is what is read": tuple(
+        f"update outside.{log} set digest = 'another' where run_id = {WORK}{more}"
+        for log, more in (
+            ("ext_api", ""),
+            ("ext_effect", " and node = 'a'"),
+            ("ext_read", " and reader = 'r'"),
+            ("ext_read", f" and reader = '{BY_SQL}'"),
+        )
+    ),
     "I31 transfers keep the total": "update outside.accounts set balance = balance + 1 where id = 1",
     "I32 little is done in vain": (
         "insert into outside.ext_effect (what, run_id, node)"
@@ -194,7 +202,7 @@ def play(connection: psycopg.Connection[DictRow]) -> None:
 
     def start(key: str, graph: dict[str, Any]) -> UUID:
         run_id = engine.start(graph, idempotency_key=key)
-        witness.call("start", run_id, me, key)
+        witness.call("start", run_id, me, key, digest="the same")
         return run_id
 
     work = start("work", definition("a transfer", ["a>transfer"]))
@@ -222,16 +230,8 @@ def play(connection: psycopg.Connection[DictRow]) -> None:
     )
     signal_id = engine.value("select pgorch.signal(%s, 'go', '{}', 'signal')", asked)
     witness.call("signal", asked, me, "signal", answer={"signal_id": str(signal_id)})
-    witness.reads.append(
-        {
-            "at": time.time(),
-            "reader": "r",
-            "run_id": work,
-            "status": "completed",
-            "seq": 3,
-            "digest": "the same",
-        }
-    )
+    read = {"at": time.time(), "run_id": work, "status": "completed", "seq": 3, "digest": "the same"}
+    witness.reads += [{**read, "reader": "r"}, {**read, "reader": BY_SQL}]
     for log, rows in (
         ("ext_api", witness.api), ("ext_effect", witness.effects), ("ext_read", witness.reads)
     ):  # fmt: skip

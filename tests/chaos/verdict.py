@@ -1,8 +1,9 @@
 """What came of it: everything is asked that must hold, and figures are taken."""
 
+import itertools
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,11 +11,12 @@ import psycopg
 from psycopg.rows import DictRow
 
 from tests.chaos.checker.check import bring, check
-from tests.chaos.checker.checks import CHECKS
+from tests.chaos.checker.checks import BY_SQL, CHECKS
 from tests.chaos.checker.footprint import settled
 from tests.chaos.drivers import Drivers
 from tests.chaos.ground import Ground
 from tests.chaos.logs import entries
+from tests.chaos.sink import digest
 from tests.support.invariants import violations
 
 _AUTOVACUUM_SECONDS = 60.0
@@ -142,7 +144,8 @@ def judge(
         connection.execute("insert into outside.circumstances values (1, %s, 10)", [clock_shift])
         bring(connection, "ext_api", entries(ground.calls))
         bring(connection, "ext_effect", entries(ground.effects))
-        bring(connection, "ext_read", entries(ground.reads))
+        with ground.connect() as other:
+            bring(connection, "ext_read", itertools.chain(entries(ground.reads), _read_by_sql(other)))
         if settle_seconds < _AUTOVACUUM_SECONDS:
             # There is no time for it to come by; what it could clear away is what nothing holds.
             connection.execute("vacuum")
@@ -170,6 +173,18 @@ def unexplained(exits: Mapping[str, Counter[int]], deaths: Collection[int]) -> l
         for code, times in sorted(codes.items())
         if code not in deaths
     ]
+
+
+def _read_by_sql(connection: psycopg.Connection[DictRow]) -> Iterator[dict[str, Any]]:
+    """The state of every run, as a last reader."""
+    rows = connection.execute(
+        "select r.id as run_id, r.status, r.seq, pgorch.run_state(r.id) -> 'payload' as payload"
+        " from contract.runs r"
+    )
+    for row in rows:
+        payload = row.pop("payload")
+        read = None if payload is None else digest(payload)
+        yield {"at": time.time(), "reader": BY_SQL, "digest": read, **row}
 
 
 def _not_ended(connection: psycopg.Connection[DictRow]) -> list[str]:

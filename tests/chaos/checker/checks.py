@@ -14,6 +14,8 @@ WASTED_SHARE = 0.05
 ENOUGH_SUCCESSES = 1000
 # A pool may have grown, and something is always under way.
 MORE_SESSIONS, MORE_LOCKS = 4, 10
+# Who reads the states in the database itself, among the readers.
+BY_SQL = "SQL"
 
 CHECKS: dict[str, str] = {
     "I1 every run has ended": """
@@ -258,11 +260,16 @@ CHECKS: dict[str, str] = {
         from pg_stat_user_tables t
         where t.schemaname = 'pgorch' and t.n_dead_tup >= 2 * t.n_live_tup + 5000
     """,
-    "I29 what was given is what is read": """
-        select t.run_id, format('%s digests', count(distinct t.digest)) as why
-        from (select run_id, digest from outside.ext_effect where digest is not null
-              union all select run_id, digest from outside.ext_read where digest is not null) t
-        group by t.run_id having count(distinct t.digest) > 1
+    "I29 what was given is what is read": f"""
+        select r.root as run_id,
+               string_agg(distinct format('%s: %s', t.place, left(t.digest, 8)), ', ') as why
+        from (select 'given' as place, run_id, digest from outside.ext_api where verb = 'start' and {OK}
+              union all select 'by tools', run_id, digest from outside.ext_effect
+              union all select case reader when '{BY_SQL}' then 'by SQL' else 'by the API' end, run_id, digest
+              from outside.ext_read) t
+        join contract.runs r on r.id = t.run_id
+        where t.digest is not null
+        group by r.root having count(distinct t.digest) > 1
     """,
     "I31 transfers keep the total": """
         select null::uuid as run_id, format('the accounts hold %s together', sum(a.balance)) as why

@@ -65,7 +65,9 @@ create index on contract.log (run_id, token);
 
 create view contract.runs as
 select r.id, g.name as graph, r.status::text, r.status >= 'completed' as over, r.initiator, r.idempotency_key as key,
-       r.created_at, r.finished_at, r.error, r.seq
+       r.created_at, r.finished_at, r.error, r.seq,
+       -- A child is given what its parent has.
+       coalesce(r.parent_run_id, r.id) as root
 from pgorch.runs r join pgorch.graphs g on g.id = r.graph_id;
 
 -- What workers' results came to, and what was noted of their deaths. `token` is what the tool itself put into its result:
@@ -127,9 +129,10 @@ create schema outside;
 create table outside.accounts (id integer primary key, balance bigint not null);
 create table outside.transfers (run_id uuid not null, node text not null, born integer not null, amount bigint not null);
 
--- Every call of the API as its caller saw it. status 0: nobody knows.
+-- Every call of the API as its caller saw it. status 0: nobody knows. digest: of the payload that a run was started with.
 create table outside.ext_api (
-    number bigint, at double precision, verb text, key text, run_id uuid, actor text, status integer, answer jsonb, sent jsonb);
+    number bigint, at double precision, verb text, key text, run_id uuid, actor text, status integer, answer jsonb, sent jsonb,
+    digest text);
 -- What arrived at the sink: the beginnings and ends of executions of tools.
 create table outside.ext_effect (
     number bigint, at double precision, what text, run_id uuid, node text, born integer, item integer, attempt integer,
