@@ -112,6 +112,8 @@ class Drivers:
             elif document["status"] == "awaiting_approval" and not asked:
                 asked = True
                 path = f"/v1/runs/{run_id}/decide"
+                # Who asked comes first: only that he asked can keep him from deciding.
+                await self._ask("decide", path, {"decision": "approved"}, run_id)
                 await asyncio.gather(
                     self._ask("decide", path, {"decision": "approved"}, run_id, actor="ada"),
                     self._ask("decide", path, {"decision": "rejected"}, run_id, actor="bob"),
