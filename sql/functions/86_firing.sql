@@ -197,8 +197,7 @@ begin
             v_outcome := 'started';
             perform pgorch._log_firing(p_name, v_now, v_due, v_outcome, v_schedule.last_run_id);
         exception when others then
-            -- What may come out well the next time is tried again: locks, deadlocks, resources, shutdown.
-            if left(sqlstate, 2) in ('40', '53', '55', '57') then
+            if pgorch._passes(sqlstate) then
                 raise;
             end if;
             v_error := jsonb_build_object('code', sqlstate, 'message', left(sqlerrm, 1000));
