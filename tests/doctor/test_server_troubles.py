@@ -156,6 +156,50 @@ def test_a_check_that_takes_too_long_does_not_spoil_the_others(
     assert "stuck runs" in {finding.check for finding in findings}
 
 
+def test_a_direct_address_that_leads_nowhere_is_named_and_spoils_no_other_check(database: str) -> None:
+    nowhere = make_conninfo(database, host="127.0.0.1", port=1, connect_timeout=5)
+    checks = ("pooler", "notifications", "stuck runs")
+    findings = {f.check: f for f in examine(database, direct_dsn=nowhere, only=checks)}
+    assert tuple(findings) == checks
+    assert findings["pooler"].level == "problem"
+    assert "PGORCH_DIRECT_DSN" in findings["pooler"].next
+    assert findings["notifications"].level == "unknown"
+    assert "not available" in findings["notifications"].found
+    assert findings["stuck runs"].level == "ok"
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_that_no_connection_is_left_is_named_and_spoils_no_other_check(
+    database: str, connection: Connection[DictRow], direct: bool
+) -> None:
+    role = f"looker_{connection.info.dbname}"
+    connection.execute(f"create role {role} login connection limit 1".encode())
+    connection.execute(f"grant pg_monitor to {role}".encode())
+    try:
+        address = make_conninfo(database, user=role)
+        checks = ("connections", "disk", "pooler", "notifications")
+        findings = {f.check: f for f in examine(address, direct_dsn=address if direct else None, only=checks)}
+        assert tuple(findings) == checks
+        assert "1 of 1 that the role has are in use" in findings["connections"].found
+        assert findings["notifications"].level == "unknown"
+        assert "too many connections" in findings["notifications"].found
+        if direct:
+            assert "too many connections" in findings["pooler"].found
+            assert "said of connections" in findings["pooler"].next
+    finally:
+        connection.execute(f"drop owned by {role}".encode())
+        connection.execute(f"drop role {role}".encode())
+
+
+def test_a_schema_that_cannot_be_read_now_spoils_no_other_check(database: str) -> None:
+    with closing(open_connection(database, autocommit=False)) as holder:
+        holder.execute("lock table pgorch.migrations in access exclusive mode")
+        findings = {f.check: f for f in examine(database, only=("connections", "schema"))}
+    assert findings["connections"].level == "ok"
+    assert findings["schema"].level == "unknown"
+    assert "lock timeout" in findings["schema"].found
+
+
 def test_a_database_that_goes_away_is_no_finding(database: str) -> None:
     def again_and_again() -> None:
         for _ in range(50):

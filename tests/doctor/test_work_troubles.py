@@ -160,6 +160,37 @@ def test_a_step_that_is_due_and_untouched_is_named(look: Examine, engine: Engine
     assert sound(look("stuck runs"))
 
 
+def test_an_old_step_is_named_also_behind_more_urgent_ones(look: Examine, engine: Engine) -> None:
+    serve(engine, "a")
+    graph = engine.graph(chain("a"))
+    engine.start(graph, priority=5)
+    old = engine.start(graph)
+    # One that waits for its next attempt.
+    later = engine.start(graph, priority=9)
+    engine.start(graph, priority=-3)
+    assert sound(look("stuck runs"))
+    change = "update pgorch.steps set ready_at = now() + %s::interval where run_id = %s"
+    engine.connection.execute(change, ["5 minutes", later])
+    engine.connection.execute(change, ["-3 hours", old])
+    bad(look("stuck runs"), str(old), "for the tool a since 3 h")
+
+
+def test_a_step_that_is_held_although_its_run_is_not_paused_is_named(look: Examine, engine: Engine) -> None:
+    serve(engine, "a")
+    run_id = engine.start(chain("a"))
+    engine.value("select pgorch.pause(%s)", engine.start(chain("a")))
+    assert sound(look("stuck runs"))
+    engine.connection.execute(
+        "update pgorch.steps set held = 'paused', lane_queue = null, lane_tool = null where run_id = %s",
+        [run_id],
+    )
+    finding = bad(look("stuck runs"), str(run_id), "is not paused")
+    assert finding.next == f"pgorch runs pause {run_id}; pgorch runs resume {run_id}"
+    engine.value("select pgorch.pause(%s)", run_id)
+    engine.value("select pgorch.resume(%s)", run_id)
+    assert sound(look("stuck runs"))
+
+
 def test_a_run_without_any_live_step_is_named(look: Examine, engine: Engine) -> None:
     serve(engine, "a")
     run_id = engine.start(chain("a"))
