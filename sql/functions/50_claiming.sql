@@ -118,10 +118,13 @@ declare
     v_limited boolean := false;
     v_claimed record;
     v_more boolean := false;
+    v_busy boolean := false;
 begin
     ids := '{}';
     if exists (select from pgorch._key_changes c where c.bucket = p_bucket and c.due_at between p_from and p_now) then
         v_admitted := pgorch._admit(p_bucket, p_from, p_now);
+        v_busy := v_admitted is null
+            and exists (select from pgorch._key_changes c where c.bucket = p_bucket and c.due_at between p_from and p_now);
     end if;
     if p_free_queues is distinct from p_queues or p_free_tools is distinct from p_tools then
         select l.kinds, l.names into v_limits from pgorch._limits_in_use(p_bucket, p_queues, p_tools, p_now) l;
@@ -153,6 +156,9 @@ begin
     end if;
     if v_more and cardinality(ids) < p_want then
         delay := 0;
+    elsif v_busy and cardinality(ids) < p_want then
+        -- Somebody else gives places, and may not have seen what changed last.
+        delay := least(delay, 0.2);
     end if;
     if not v_admitted <@ ids then
         perform pgorch._wake_workers(p_bucket);

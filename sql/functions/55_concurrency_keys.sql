@@ -89,7 +89,9 @@ declare
     v_free bigint[];
     v_ids bigint[];
 begin
-    perform pgorch._lock_limits(p_bucket, array['keys'], array['']);
+    if not pgorch._take_keys(p_bucket) then
+        return null;
+    end if;
     with seen as (
         delete from pgorch._key_changes c
         where c.bucket = p_bucket and c.id = any (array(
@@ -126,7 +128,21 @@ begin
 end
 $$;
 comment on function pgorch._admit is
-    'Gives free places to the steps that wait longest, the most urgent first, for the keys that have changed since p_from; returns those steps, null if none.';
+    'Gives free places to the steps that wait longest, the most urgent first, for the keys that have changed since p_from; returns those steps, null if none. While somebody else is at it, nothing is given, and the changes stay noted.';
+
+create or replace function pgorch._take_keys(p_bucket integer) returns boolean
+    language plpgsql
+    -- Longer than workers take. Whoever does it in a long transaction of his own keeps no worker from its lease.
+    set lock_timeout = '20ms'
+    as $$
+begin
+    perform pgorch._lock_limits(p_bucket, array['keys'], array['']);
+    return true;
+exception when lock_not_available then
+    return false;
+end
+$$;
+comment on function pgorch._take_keys is 'Is the caller the one who gives places in a bucket, until the transaction ends?';
 
 create or replace function pgorch._free_places(p_bucket integer, p_limiters text[], p_now timestamptz)
     returns table (limiter text, free bigint)
