@@ -12,6 +12,8 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow
 
 from pgorch.doctor import Limits, examine
+from pgorch.doctor.finding import Ask
+from pgorch.doctor.horizon import wraparound
 from tests.doctor.conftest import Examine, bad, mend, sound
 from tests.support.races import Rival, open_connection
 
@@ -99,6 +101,21 @@ def test_transaction_ids_that_run_out_are_named_with_the_database(
     assert finding.level == "warning"
     assert "vacuumdb --freeze" in finding.next
     assert bad(look("wraparound", wraparound_warning=1, wraparound_problem=1)).level == "problem"
+
+
+def test_a_database_that_nobody_can_connect_to_is_opened_before_it_is_vacuumed(
+    connection: Connection[DictRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = Ask(connection, Limits(wraparound_warning=1))
+    # Whichever is the oldest here: as if it were closed, and named so that it has to be quoted.
+    oldest = ask.row
+    closed = {"database": "Old one", "quoted": '"Old one"', "allowed": False}
+    monkeypatch.setattr(ask, "row", lambda query: oldest(query) | closed)
+    (finding,) = wraparound(ask)
+    assert finding.next == (
+        'alter database "Old one" allow_connections true; vacuumdb --freeze --jobs 2 --dbname "Old one";'
+        ' alter database "Old one" allow_connections false'
+    )
 
 
 def test_a_slot_that_keeps_the_write_ahead_log_is_named(
