@@ -31,11 +31,16 @@ _ENLIST: LiteralString = (
     "p_marker => %s::bigint)"
 )
 _BEAT: LiteralString = (
-    "select b.alive, b.work_waiting, b.revoked, b.due_seconds from pgorch.beat(p_bucket => %s::int, "
-    "p_worker_id => %s::uuid, p_lease_seconds => %s::float8) b"
+    "select b.alive, b.work_waiting, b.revoked, b.due_seconds, b.to_drain from pgorch.beat("
+    "p_bucket => %s::int, p_worker_id => %s::uuid, p_lease_seconds => %s::float8) b"
 )
 _HELD: LiteralString = (
     "select s.id, s.lease_token from pgorch.steps s where s.bucket = %s::int and s.worker_id = %s::uuid"
+)
+_HELD_AMONG: LiteralString = (
+    "select s.id, s.lease_token from unnest(%s::bigint[]) i(id) cross join lateral ("
+    "select s.id, s.lease_token, s.worker_id from pgorch.steps s "
+    "where s.bucket = %s::int and s.id = i.id limit 1) s where s.worker_id = %s::uuid"
 )
 _DUE_SCHEDULES: LiteralString = (
     "select d.name, d.turn, d.cron, d.time_zone, d.after, d.until, d.due_in "
@@ -100,12 +105,14 @@ class Look(NamedTuple):
 
 
 class Beat(NamedTuple):
-    """`due_seconds`: until the next timer of the bucket is due, None without one."""
+    """`due_seconds`: until the next timer of the bucket is due, None without one. `to_drain`: the worker was
+    asked to end what it has begun, and to go."""
 
     alive: bool
     work_waiting: bool
     revoked: list[int]
     due_seconds: float | None
+    to_drain: bool
 
 
 class DueSchedule(NamedTuple):
@@ -170,8 +177,17 @@ async def record_async(connection: AsyncConnection[Any], worker_id: UUID, result
 
 
 async def held(connection: AsyncConnection[Any], bucket: int, worker_id: UUID) -> list[tuple[int, str]]:
-    """The steps that are leased to the worker: id and lease token."""
+    """The steps that are leased to the worker: id and lease token. With the vacuum horizon pinned this passes
+    every step that the worker ever had."""
     return [(row[0], str(row[1])) for row in await _all(connection, _HELD, (bucket, worker_id))]
+
+
+async def held_among(
+    connection: AsyncConnection[Any], bucket: int, worker_id: UUID, step_ids: Sequence[int]
+) -> list[tuple[int, str]]:
+    """Those of the steps that are leased to the worker: id and lease token."""
+    rows = await _all(connection, _HELD_AMONG, (list(step_ids), bucket, worker_id))
+    return [(row[0], str(row[1])) for row in rows]
 
 
 async def bucket_count(connection: AsyncConnection[Any]) -> int:
@@ -227,14 +243,6 @@ def beat(connection: Connection[Any], bucket: int, worker_id: UUID, lease_second
     if row is None:
         raise psycopg.InterfaceError("beat() answered nothing")
     return row
-
-
-def is_to_drain(connection: Connection[Any], bucket: int, worker_id: UUID) -> bool:
-    """Was this worker asked to end what it has begun, and to go?"""
-    row = connection.execute(
-        "select pgorch.is_to_drain(p_bucket => %s::int, p_worker_id => %s::uuid)", (bucket, worker_id)
-    ).fetchone()
-    return row is not None and bool(row[0])
 
 
 def leave(connection: Connection[Any], bucket: int, worker_id: UUID) -> None:

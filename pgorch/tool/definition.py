@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, overload
 
@@ -78,11 +78,11 @@ class Tool:
     def wants_state(self) -> str | None:
         return self.signature.wants_state
 
-    @property
-    def reads_state(self) -> bool:
-        """Is there anything of a state that a call could be given?"""
+    def reads_state(self, given: Collection[str] = ()) -> bool:
+        """Is there anything of a state that a call could be given, beside arguments of these names?"""
         signature = self.signature
-        return bool(signature.names) or signature.takes_rest or signature.wants_state is not None
+        lacks = signature.takes_rest or not signature.names <= set(given)
+        return lacks or signature.wants_state is not None
 
     @property
     def wants_context(self) -> str | None:

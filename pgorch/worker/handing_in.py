@@ -221,7 +221,7 @@ class HandingIn:
     def _put_off(self, result: Result, why: str) -> None:
         # Longer and longer, since whoever waits for a lock here keeps the other results waiting.
         self._put_offs[result] += 1
-        seconds = min(0.25 * 2.0 ** self._put_offs[result], 10.0) * random.uniform(0.5, 1.0)
+        seconds = min(0.25 * 2.0 ** min(self._put_offs[result], 10), 10.0) * random.uniform(0.5, 1.0)
         log.warning(
             "the result of step %s was not taken (%s); it is handed in again in %.1f s",
             result.step_id, why, seconds, extra={"step_id": result.step_id},

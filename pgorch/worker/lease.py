@@ -16,7 +16,7 @@ from psycopg import Connection
 from pgorch.database.connection import cut
 from pgorch.database.pooling import is_lent
 from pgorch.database.translation import is_transient, translate
-from pgorch.database.worker_queries import beat, enlist_worker, hold_marker, is_to_drain, leave
+from pgorch.database.worker_queries import beat, enlist_worker, hold_marker, leave
 from pgorch.errors import PgorchError
 from pgorch.worker.connections import open_sync, pause_seconds
 from pgorch.worker.identity import Timing, new_marker, new_worker_id
@@ -194,6 +194,8 @@ class Lease:
                 self.burn("the database has declared this worker dead")
                 self._enlist(new_worker_id())
                 return
+            if answer.to_drain:
+                self._tell.drain()
             if answer.revoked:
                 self._tell.revoked(answer.revoked)
             if answer.work_waiting:
@@ -201,9 +203,6 @@ class Lease:
             # One that is due later is told of again by the next heartbeat.
             if answer.due_seconds is not None and answer.due_seconds < 2 * self._timing.beat:
                 self._tell.timer_due(bucket, answer.due_seconds)
-        # It is asked of the whole worker, so one bucket knows.
-        if is_to_drain(self._ask(), 0, worker_id):
-            self._tell.drain()
         self._asked = None
         with self._lock:
             if self.worker_id == worker_id:

@@ -3,6 +3,7 @@ they miss."""
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,9 @@ from pgorch.worker.connections import open_async, pause_seconds
 from pgorch.worker.identity import Timing
 
 log = logging.getLogger("pgorch.worker")
+
+# Whoever can connect can send notifications, with any payload.
+_BUCKET = re.compile("[0-9]{1,4}")
 
 
 class Listening:
@@ -43,7 +47,7 @@ class Listening:
                 # First listen, then look: what came in between is found by the look.
                 self._look(None)
                 async for payload in payloads(connection):
-                    self._look(int(payload) if payload.isdigit() else None)
+                    self._look(int(payload) if _BUCKET.fullmatch(payload) else None)
             except (psycopg.Error, PgorchError, OSError) as problem:
                 failures += 1
                 log.warning("the listening connection was lost: %s", str(problem).strip())

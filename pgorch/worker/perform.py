@@ -11,7 +11,7 @@ from pgorch.worker.identity import Timing
 from pgorch.worker.outcomes import Outcome
 from pgorch.worker.running import InHand, Running
 from pgorch.worker.threads import Threads
-from pgorch.worker.transactions import Transactions
+from pgorch.worker.transactions import Transactions, Withdrawn
 
 log = logging.getLogger("pgorch.worker")
 
@@ -80,12 +80,14 @@ class Performer:
     async def _run(self, running: Running) -> None:
         outcome: Outcome | None
         try:
-            if not running.begin():
-                return
             if running.tool.transactional:
                 outcome = await self._transactions.perform_async(running)
-            else:
+            elif running.begin():
                 outcome = outcomes.success(await running.tool.function(**running.arguments()))
+            else:
+                return
+        except Withdrawn:
+            return
         except asyncio.CancelledError as cancelled:
             outcome = self._cancelled(running, cancelled)
         except BaseException as problem:  # SystemExit would end the event loop
@@ -94,13 +96,15 @@ class Performer:
 
     def _run_in_thread(self, running: Running) -> None:
         outcome: Outcome | None
-        if not running.begin():
-            return
         try:
             if running.tool.transactional:
                 outcome = self._transactions.perform(running)
-            else:
+            elif running.begin():
                 outcome = outcomes.success(running.tool.function(**running.arguments()))
+            else:
+                return
+        except Withdrawn:
+            return
         except BaseException as problem:  # SystemExit would end the thread without a word
             outcome = outcomes.raised(problem)
         self._returned.append((running, outcome))

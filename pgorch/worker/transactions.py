@@ -31,6 +31,10 @@ _BROKEN_OFF = ("40001", "40P01", "57014")
 _ANSWER_SECONDS = 9.0
 
 
+class Withdrawn(Exception):
+    """While a step waited for a connection, it was given back or timed out: its tool is not to be called."""
+
+
 class Transactions:
     """Performs transactional tools on connections of its own, which are opened when first needed.
 
@@ -51,16 +55,21 @@ class Transactions:
         await self._lender.close()
 
     def perform(self, running: Running) -> Outcome | None:
-        """Runs a sync tool. None: the step is recorded, or it was refused; nothing is to be handed in."""
+        """Runs a sync tool. None: the step is recorded, or it was refused; nothing is to be handed in.
+
+        Raises Withdrawn.
+        """
         assert running.context is not None
         attempt = _Attempt(running, self._deadlines)
         try:
-            with self._lender.borrow() as connection, attempt:
-                attempt.begin(connection)
-                with connection.transaction():
-                    outcome = attempt.performed(running)
-                    if attempt.may_record(outcome):
-                        attempt.judge(record(connection, running.worker_id, running.result(outcome)))
+            with self._lender.borrow() as connection:
+                _begin(running)
+                with attempt:
+                    attempt.begin(connection)
+                    with connection.transaction():
+                        outcome = attempt.performed(running)
+                        if attempt.may_record(outcome):
+                            attempt.judge(record(connection, running.worker_id, running.result(outcome)))
         except DatabaseUnavailable as problem:
             return _not_begun(running, problem)
         except psycopg.OperationalError as problem:
@@ -73,6 +82,7 @@ class Transactions:
         attempt = _Attempt(running, self._deadlines)
         try:
             async with self._lender.borrow_async() as connection:
+                _begin(running)
                 with attempt:
                     attempt.begin(connection)
                     async with connection.transaction():
@@ -193,7 +203,14 @@ class _Attempt:
         return True
 
 
+def _begin(running: Running) -> None:
+    # Only now: until there is a connection the step can be taken back, as if it still waited for a thread.
+    if not running.begin():
+        raise Withdrawn
+
+
 def _not_begun(running: Running, problem: BaseException) -> Outcome:
+    _begin(running)
     log.info("there is no connection for a transaction (%s); its step is given back", problem,
              extra=running.names())  # fmt: skip
     return RELEASE

@@ -33,6 +33,7 @@ log = logging.getLogger("pgorch.worker")
 
 _START_SECONDS = 30.0
 _LOOK_SECONDS = 0.25
+_FIRST_MAINTENANCE_SECONDS = 300.0
 _MAINTAIN_SECONDS = 3600.0
 _MAINTAIN_ANSWER_SECONDS = 90.0
 _FEW_RUNS = 500
@@ -109,6 +110,8 @@ class Worker:
             asyncio.create_task(Schedules(self._dsn, self._timing).run()),
             asyncio.create_task(delivering.run()),
         ]
+        for task in beside:
+            task.add_done_callback(self._judge)
         try:
             stall.start()
             lease.start()
@@ -189,9 +192,17 @@ class Worker:
             lease.look()
             transactions.look()
 
+    def _judge(self, task: asyncio.Task[None]) -> None:
+        # They handle what they expect. Without one of them the worker would be deaf, or worse.
+        if not task.cancelled() and (problem := task.exception()) is not None and self._working is not None:
+            self._working.fail(problem)
+
     async def _maintain(self) -> None:
+        # Soon, so that it is done where no worker lives for an hour; not at once, for many start together.
+        pause = random.uniform(60, _FIRST_MAINTENANCE_SECONDS)
         while True:
-            await asyncio.sleep(_MAINTAIN_SECONDS * random.uniform(0.9, 1.1))
+            await asyncio.sleep(pause)
+            pause = _MAINTAIN_SECONDS * random.uniform(0.9, 1.1)
             try:
                 connection = await open_async(self._dsn, purpose="maintenance", statement_seconds=60)
                 async with connection:

@@ -12,7 +12,15 @@ import psycopg
 from psycopg import AsyncConnection
 
 from pgorch.database.sessions import waiting_sessions
-from pgorch.database.worker_queries import Advanced, Look, Result, held, prepare_for_advance, tick
+from pgorch.database.worker_queries import (
+    Advanced,
+    Look,
+    Result,
+    held,
+    held_among,
+    prepare_for_advance,
+    tick,
+)
 from pgorch.errors import PgorchError
 from pgorch.tool import Tool
 from pgorch.worker import outcomes
@@ -34,6 +42,10 @@ log = logging.getLogger("pgorch.worker")
 _SETTLE_SECONDS = 0.02
 _BELATED_SECONDS = 5.0
 _UNDER_WAY_SECONDS = 0.5
+# How long after a connection was lost an answer of it may still turn up missing, and how often we ask for
+# all that is leased to us although none was lost: with the vacuum horizon pinned, that passes every step that
+# we ever had.
+_COMPARE_ALL_SECONDS = 60.0
 # A call that hands in results brings their next steps back anyway. To look for others as well costs a third
 # of its time, so a worker whose steps come back quickly does that only so often.
 _LOOK_SECONDS = 0.005
@@ -77,6 +89,7 @@ class Working:
         self._cursors: dict[int, str | None] = {}
         self._light_sleep: list[float] = []
         self._compare_at, self._compared = 0.0, False
+        self._connected_at = self._compare_all_at = 0.0
         self._draining = False
         self._give_up_at = float("inf")
         self._failure: BaseException | None = None
@@ -282,8 +295,12 @@ class Working:
         """Gives back steps that the engine has given us in an answer that never arrived, and stops those of
         which it knows nothing: after a failover that lost the claim, others may have begun them."""
         # On a connection that was lost a call may still be under way: hence once more soon after.
-        self._compare_at = time.monotonic() + (self._timing.poll if self._compared else _UNDER_WAY_SECONDS)
+        now = time.monotonic()
+        self._compare_at = now + (self._timing.poll if self._compared else _UNDER_WAY_SECONDS)
         self._compared = True
+        of_all = now < self._connected_at + _COMPARE_ALL_SECONDS or now >= self._compare_all_at
+        if of_all:
+            self._compare_all_at = now + _COMPARE_ALL_SECONDS
         if pids := self._transactions.waiting():
             with answering(connection, self._timing.answer):
                 said = await waiting_sessions(connection, pids)
@@ -292,7 +309,11 @@ class Working:
         for bucket in range(self._buckets):
             in_hand = [running for running in self._in_hand if running.is_held_by(bucket, worker_id)]
             with answering(connection, self._timing.answer):
-                believed = await held(connection, bucket, worker_id)
+                if of_all:
+                    believed = await held(connection, bucket, worker_id)
+                else:
+                    ids = [running.row.step_id for running in in_hand]
+                    believed = await held_among(connection, bucket, worker_id, ids)
             for running in in_hand:
                 if (
                     running in self._in_hand
@@ -324,6 +345,7 @@ class Working:
         self._failures = 0
         self._connection = connection
         self._compare_at, self._compared = 0.0, False
+        self._connected_at = time.monotonic()
         self.begin_anew()
         return connection
 

@@ -123,7 +123,8 @@ declare
     v_joins constant boolean[] := p_shape.joins;
 begin
     -- fast_out and fast_in name what _advance_plain() does as well as _settle() would, and nothing else: what is not
-    -- plainly a task goes by the longer way.
+    -- plainly a task goes by the longer way. Of a map, fast_out is about its
+    -- items, which _settle_items() takes, and of a join fast_in is about arrivals, which _settle_arrivals() makes.
     insert into pgorch.nodes (
         graph_id, id, type, function, sql, queue, priority, input, into_key, retry, timeout, heartbeat, compensate, concurrency_key,
         concurrency, items, tolerate, tolerate_percent, child_graph_id, wait_for, wait_until, wait_signal, wait_row, deadline,
@@ -146,11 +147,11 @@ begin
                'seconds', pgorch._seconds(n.v #> '{remind,after}'), 'to', coalesce(nullif(n.v #> '{remind,to}', 'null'), '[]')) end,
            case when n.v -> 'join' = '"any"' then 1 else (n.v #>> '{join,at_least}')::numeric::integer end,
            coalesce((n.v ->> 'cancel_rest')::boolean, false), coalesce(n.v ->> 'branch' = 'all', false), n.joins, n.chain::text[], n.ends,
-           t.is_plain and v_is_plain and n.plain and coalesce(n.v ->> 'branch', '') <> 'all'
+           t.type = 'map' or t.is_plain and v_is_plain and n.plain and coalesce(n.v ->> 'branch', '') <> 'all'
                -- A run that ends here has an output to be put together,
                -- and perhaps a timer to be taken away.
                and not (n.ends and (p_graph.output is not null or p_graph.timeout is not null)),
-           t.is_plain and t.input is null and not n.joins
+           n.joins or t.is_plain and t.input is null
     from rows from (jsonb_array_elements(p_graph.definition -> 'nodes'), unnest(v_joins), unnest(v_chains), unnest(p_ends), unnest(p_plain))
          n(v, joins, chain, ends, plain)
     cross join lateral (

@@ -41,7 +41,7 @@ begin
     select s.* into v_map from pgorch.steps s where s.bucket = p_bucket and s.id = v_step_id;
     v_map.item := 0;
     select i.* into v_started from pgorch._start_items(p_bucket, run, p_graph, p_node, v_map, p_now) i;
-    run := v_started.run;
+    run.live := run.live + v_started.started;
     problem := v_started.problem;
     if problem is not null then
         outcome := 'error';
@@ -70,86 +70,96 @@ comment on function pgorch._pending_items is 'Indexes of the items of a visit th
 
 create or replace function pgorch._start_items(
     p_bucket integer, p_run pgorch.runs, p_graph pgorch.graphs, p_node pgorch.nodes, p_map pgorch.steps, p_now timestamptz,
-    out run pgorch.runs, out problem jsonb)
+    p_rows pgorch._ended_step[] default '{}', p_keep integer default 0, p_token uuid default null,
+    out problem jsonb, out started integer, out used integer, out done boolean)
     language plpgsql
     as $$
 declare
-    v_pending constant jsonb := p_map.input -> 'pending';
-    v_items constant jsonb := p_map.input -> 'items';
-    v_given constant jsonb := coalesce(p_map.input -> 'given', '{}');
-    v_total constant integer := jsonb_array_length(coalesce(v_pending, v_items));
-    v_until constant integer := least(v_total, coalesce(p_map.attempt + p_node.concurrency, v_total));
     v_held constant text := case when p_run.status = 'paused' then 'paused' end;
+    v_queue constant text := case when v_held is null then pgorch._lane_queue(p_node.queue, p_run.queue) end;
+    v_tool constant text := case when v_held is null then p_node.function end;
+    v_list record;
+    v_total integer;
+    v_until integer;
+    v_items integer[];
     v_inputs jsonb[];
 begin
-    run := p_run;
+    started := 0;
+    used := 0;
+    -- The list may be long: it is read once.
+    select l.* into v_list from jsonb_to_record(p_map.input) l(items jsonb, pending jsonb, given jsonb);
+    v_total := jsonb_array_length(coalesce(v_list.pending, v_list.items));
+    done := p_map.attempt >= v_total;
+    v_until := least(v_total, coalesce(p_map.attempt + p_node.concurrency, v_total));
     if v_until <= p_map.item then
         return;
     end if;
-    select i.inputs, i.problem into v_inputs, problem
-    from pgorch._item_inputs(p_bucket, run, p_graph, p_node, v_items, v_pending, p_map.item, v_until) i;
+    select i.items, i.inputs, i.problem into v_items, v_inputs, problem
+    from pgorch._item_inputs(p_bucket, p_run, p_graph, p_node, v_list.items, v_list.pending, v_list.given, p_map.item, v_until) i;
     if problem is not null then
         return;
     end if;
-    insert into pgorch.steps (bucket, run_id, graph_id, kind, priority, created_at, lane_queue, lane_tool, held, ready_at, input,
-                              parent, item, visit, born, node)
-    select p_bucket, run.id, run.graph_id, 'item', coalesce(p_node.priority, run.priority), p_now,
-           case when v_held is null then pgorch._lane_queue(p_node.queue, run.queue) end,
-           case when v_held is null then p_node.function end, v_held, p_now, coalesce(v_given -> i.item::text, t.input),
-           p_map.id, i.item, p_map.visit, p_map.born, p_node.id
-    from unnest(v_inputs) with ordinality t(input, at)
-    cross join lateral (
-        select coalesce((v_pending ->> (p_map.item + t.at - 1)::integer)::integer, p_map.item + t.at - 1) as item) i;
-    run.live := run.live + v_until - p_map.item;
+    started := cardinality(v_items);
+    used := least(cardinality(p_rows), started);
+    if used > 0 then
+        perform pgorch._reuse_rows(p_bucket, p_rows[1:used], v_items[1:used], v_inputs[1:used], v_queue, v_tool, p_keep, p_token, p_now);
+    end if;
+    if used < started then
+        insert into pgorch.steps (bucket, run_id, graph_id, kind, priority, created_at, lane_queue, lane_tool, held, ready_at, input,
+                                  parent, item, visit, born, node)
+        select p_bucket, p_run.id, p_run.graph_id, 'item', coalesce(p_node.priority, p_run.priority), p_now, v_queue, v_tool, v_held, p_now, t.input,
+               p_map.id, t.item, p_map.visit, p_map.born, p_node.id
+        from unnest(v_items[used + 1:], v_inputs[used + 1:]) t(item, input);
+    end if;
     update pgorch.steps s set item = v_until where s.bucket = p_bucket and s.id = p_map.id;
-    perform pgorch._wake_workers(p_bucket);
+    if least(p_keep, used) < started then
+        perform pgorch._wake_workers(p_bucket);
+    end if;
 end
 $$;
-comment on function pgorch._start_items is 'Starts as many items of a map as may be under way at once.';
+comment on function pgorch._start_items is
+    'Starts as many items of a map as may be under way at once, and says how many (started): the first `used` of them in the rows of those that just ended (p_rows), where p_keep of them stay with the worker that had these. Done: all items have ended.';
 
 create or replace function pgorch._item_inputs(
-    p_bucket integer, p_run pgorch.runs, p_graph pgorch.graphs, p_node pgorch.nodes, p_items jsonb, p_pending jsonb,
-    p_from integer, p_until integer, out inputs jsonb[], out problem jsonb)
+    p_bucket integer, p_run pgorch.runs, p_graph pgorch.graphs, p_node pgorch.nodes, p_items jsonb, p_pending jsonb, p_given jsonb,
+    p_from integer, p_until integer, out items integer[], out inputs jsonb[], out problem jsonb)
     language plpgsql
     as $$
 declare
     v_state jsonb;
     v_vars jsonb;
-    v_chosen jsonb[];
 begin
-    if p_pending is not null then
-        v_chosen := array(select p_items -> i.index::integer
-                          from jsonb_array_elements_text(p_pending) with ordinality i(index, at)
-                          where i.at > p_from and i.at <= p_until order by i.at);
-    elsif p_from = 0 then
-        v_chosen := array(select i.value from jsonb_array_elements(p_items) with ordinality i(value, at) where i.at <= p_until order by i.at);
-    else
-        v_chosen := array(select p_items -> i from generate_series(p_from, p_until - 1) i);
-    end if;
+    items := case when p_pending is null then array(select i from generate_series(p_from, p_until - 1) i)
+                  else array(select (p_pending -> i)::integer from generate_series(p_from, p_until - 1) i) end;
     if p_node.input is null then
         -- The keys of an item that is an object can be arguments by themselves.
         inputs := array(
-            select case when jsonb_typeof(c.value) = 'object' then c.value else '{}' end || jsonb_build_object(
-                'item', c.value, 'index', coalesce((p_pending -> (p_from + c.at - 1)::integer), to_jsonb(p_from + c.at - 1)))
-            from unnest(v_chosen) with ordinality c(value, at) order by c.at);
-        return;
+            select case when jsonb_typeof(c.value) = 'object' then c.value else '{}' end
+                || jsonb_build_object('item', c.value, 'index', c.item)
+            from (select i.item, i.at, p_items -> i.item as value from unnest(items) with ordinality i(item, at) offset 0) c order by c.at);
+    else
+        v_state := pgorch._state(p_run.input, p_run.snapshot, p_run.delta);
+        v_vars := pgorch._vars(p_bucket, p_run, p_graph, pgorch._template_roots(p_node.input));
+        perform pgorch._check_rendered_size(p_node.input, v_state, v_vars);
+        inputs := array(
+            select pgorch._render(p_node.input, v_state, v_vars || jsonb_build_object('item', p_items -> i.item, 'index', i.item))
+            from unnest(items) with ordinality i(item, at) order by i.at);
     end if;
-    v_state := pgorch._state(p_run.input, p_run.snapshot, p_run.delta);
-    v_vars := pgorch._vars(p_bucket, p_run, p_graph, pgorch._template_roots(p_node.input));
-    perform pgorch._check_rendered_size(p_node.input, v_state, v_vars);
-    inputs := array(
-        select pgorch._render(p_node.input, v_state, v_vars || jsonb_build_object(
-            'item', c.value, 'index', coalesce((p_pending -> (p_from + c.at - 1)::integer), to_jsonb(p_from + c.at - 1))))
-        from unnest(v_chosen) with ordinality c(value, at) order by c.at);
+    if p_given is not null then
+        inputs := array(select coalesce(p_given -> i.item::text, i.input)
+                        from unnest(items, inputs) with ordinality i(item, input, at) order by i.at);
+    end if;
 exception when data_exception or undefined_object or syntax_error_or_access_rule_violation or sqlstate 'OR006' then
     problem := jsonb_build_object('type', 'TemplateError', 'message', sqlerrm, 'retryable', false);
 end
 $$;
-comment on function pgorch._item_inputs is 'The arguments of the items that stand at places p_from up to p_until - 1 of a map''s list.';
+comment on function pgorch._item_inputs is
+    'The items that stand at places p_from up to p_until - 1 of what a map has to do, by index, and their arguments.';
 
 create or replace function pgorch._go_on_with_map(
     p_bucket integer, p_run pgorch.runs, p_map_id bigint, p_ended integer, p_failed integer, p_now timestamptz,
-    out run pgorch.runs, out move pgorch._move)
+    p_rows pgorch._ended_step[] default '{}', p_keep integer default 0, p_token uuid default null,
+    out run pgorch.runs, out move pgorch._move, out used integer)
     language plpgsql
     as $$
 declare
@@ -157,26 +167,32 @@ declare
     v_node pgorch.nodes;
     v_graph pgorch.graphs;
     v_borne integer;
-    v_total integer;
     v_problem jsonb;
     v_started record;
 begin
     run := p_run;
+    used := 0;
     update pgorch.steps s set attempt = s.attempt + p_ended, failures = s.failures + p_failed
     where s.bucket = p_bucket and s.id = p_map_id returning s.* into v_map;
     select n.* into v_node from pgorch.nodes n where n.graph_id = v_map.graph_id and n.id = v_map.node;
-    v_borne := coalesce(v_node.tolerate, floor(v_node.tolerate_percent * jsonb_array_length(v_map.input -> 'items') / 100)::integer, 0);
-    v_total := jsonb_array_length(coalesce(v_map.input -> 'pending', v_map.input -> 'items'));
-    if v_map.failures > v_borne then
-        v_problem := pgorch._map_error(p_bucket, run, v_map, v_borne);
-    elsif v_map.attempt < v_total then
-        select g.* into v_graph from pgorch.graphs g where g.id = run.graph_id;
-        select i.* into v_started from pgorch._start_items(p_bucket, run, v_graph, v_node, v_map, p_now) i;
-        run := v_started.run;
-        v_problem := v_started.problem;
-        if v_problem is null then
-            return;
+    if v_map.failures > 0 then
+        v_borne := coalesce(v_node.tolerate, floor(v_node.tolerate_percent * jsonb_array_length(v_map.input -> 'items') / 100)::integer, 0);
+        if v_map.failures > v_borne then
+            v_problem := pgorch._map_error(p_bucket, run, v_map, v_borne);
         end if;
+    end if;
+    if v_problem is null then
+        select g.* into v_graph from pgorch.graphs g where g.id = run.graph_id;
+        select i.* into v_started from pgorch._start_items(p_bucket, run, v_graph, v_node, v_map, p_now, p_rows, p_keep, p_token) i;
+        run.live := run.live + v_started.started;
+        v_problem := v_started.problem;
+        used := v_started.used;
+    end if;
+    if used < cardinality(p_rows) then
+        perform pgorch._delete_rows(p_bucket, p_rows[used + 1:]);
+    end if;
+    if v_problem is null and not v_started.done then
+        return;
     end if;
     run := pgorch._drop_steps(p_bucket, run, array[p_map_id], p_now);
     move := pgorch._move_of(v_map);
@@ -192,7 +208,7 @@ begin
 end
 $$;
 comment on function pgorch._go_on_with_map is
-    'Counts items that have ended; more are started, or the map ends: move says with what. Without a node in move it goes on.';
+    'Counts items that have ended; more are started, or the map ends: move says with what. Without a node in move it goes on. p_rows, p_keep, used: as in _start_items(); what is left of these rows goes.';
 
 create or replace function pgorch._map_error(p_bucket integer, p_run pgorch.runs, p_map pgorch.steps, p_borne integer) returns jsonb
     language plpgsql stable

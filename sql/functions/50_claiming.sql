@@ -1,10 +1,15 @@
 -- Claiming: which steps a worker gets.
+--
+-- Whoever looks into lanes forbids sorting: the lanes' index has the order that is asked for. With the vacuum horizon pinned
+-- the table is said to be almost empty while its indexes are large, and without this PostgreSQL 18 came to read all of the
+-- bucket by its primary key and sort it. Not for all of advance(): elsewhere it would make a walk by id look cheap.
 
 create or replace function pgorch._claim(
     p_bucket integer, p_worker_id uuid, p_queues text[], p_tools text[], p_token uuid, p_want integer, p_from timestamptz,
     p_now timestamptz, out ids bigint[], out oldest timestamptz, out more boolean)
     language plpgsql
     -- Runs under advance()'s settings: no scans, joins by nested loops, no JIT.
+    set jit = off set enable_sort = off
     as $$
 declare
     v_suspect bigint;
@@ -61,6 +66,25 @@ $$;
 comment on function pgorch._claim is
     'Leases up to p_want steps to the worker, of those that became claimable at p_from or later, and tells when the oldest of them did.';
 
+create or replace function pgorch._most_urgent(
+    p_bucket integer, p_queues text[], p_tools text[], p_from timestamptz, p_now timestamptz) returns integer
+    language plpgsql
+    set jit = off set enable_sort = off
+    as $$
+begin
+    return (
+        select max(c.priority)
+        from unnest((select p_queues)) q(queue)
+        cross join unnest((select p_tools)) t(tool)
+        cross join lateral (
+            select s.priority from pgorch.steps s
+            where s.bucket = p_bucket and s.lane_tool is not null
+              and s.lane_queue = q.queue and s.lane_tool = t.tool and s.ready_at between p_from and p_now
+            order by s.priority desc, s.ready_at, s.id limit 1) c);
+end
+$$;
+comment on function pgorch._most_urgent is 'The highest priority of what waits in these lanes since p_from; null if nothing does.';
+
 create or replace function pgorch._lease_to(
     p_bucket integer, p_worker_id uuid, p_token uuid, p_ids bigint[], p_now timestamptz,
     p_queue_limits text[] default null, p_tool_limits text[] default null) returns boolean
@@ -95,15 +119,25 @@ comment on function pgorch._lease_to is
 
 -- With the vacuum horizon pinned, the index of claimable steps keeps an entry of each step that was ever claimed, and they
 -- all lie before the live ones. So a worker looks only behind what it has seen to be empty. That place is handed from call
--- to call as a cursor {place, time of the last full look}, which is the worker's own: in a row it would leave a dead
--- version at each call. A transaction that commits late can leave a step behind the place: hence a margin, a full look each
--- second, and one whenever the worker falls asleep.
+-- to call as a cursor, which is the worker's own: in a row it would leave a dead version at each call. It holds
+-- {place, time of the last full look, when the next may be made, from where less urgent ones may have been left behind,
+-- when the worker last fell asleep}. A transaction that commits late can leave a step behind the place. So there is a
+-- margin, a wider one four times a second, and a full look each second and whenever the worker falls asleep; of these only
+-- as many as take a two-hundredth of the time.
 create or replace function pgorch._look_from(p_cursor timestamptz[], p_asleep boolean, p_now timestamptz) returns timestamptz
     language sql immutable parallel safe
     as $$
-    select case when p_asleep or p_cursor is null or p_cursor[2] not between p_now - interval '1 second' and p_now
-                then '-infinity' else p_cursor[1] end
+    select case when p_cursor is null or p_cursor[2] > p_now
+                  or (coalesce(p_cursor[3], p_now) <= p_now and (p_asleep or p_cursor[2] < p_now - interval '1 second'))
+                then '-infinity'
+                when p_cursor[1] < p_now - interval '0.5 seconds' then p_cursor[1] - interval '2 seconds'
+                else p_cursor[1] end
     $$;
+
+create or replace function pgorch._next_full_look(p_now timestamptz, p_began timestamptz) returns timestamptz
+    language sql volatile parallel safe
+    as $$ select p_now + least(200 * (clock_timestamp() - p_began), interval '1 minute') $$;
+comment on function pgorch._next_full_look is 'When lanes may be looked through from their beginning again, after a look that began at p_began.';
 
 create or replace function pgorch._look(
     p_bucket integer, p_worker_id uuid, p_queues text[], p_tools text[], p_free_queues text[], p_free_tools text[], p_token uuid,
@@ -112,19 +146,23 @@ create or replace function pgorch._look(
     language plpgsql
     as $$
 declare
-    v_margin constant interval := '2 seconds';
+    v_margin constant interval := '0.25 seconds';
     v_admitted bigint[];
     v_limits record;
     v_limited boolean := false;
     v_claimed record;
     v_more boolean := false;
-    v_busy boolean := false;
+    v_later boolean := false;
+    v_again timestamptz := p_from;
+    v_left timestamptz := coalesce(p_cursor[4], 'infinity');
+    v_began timestamptz;
+    v_place timestamptz;
 begin
     ids := '{}';
     if exists (select from pgorch._key_changes c where c.bucket = p_bucket and c.due_at between p_from and p_now) then
         v_admitted := pgorch._admit(p_bucket, p_from, p_now);
-        v_busy := v_admitted is null
-            and exists (select from pgorch._key_changes c where c.bucket = p_bucket and c.due_at between p_from and p_now);
+        v_later := v_admitted is null and exists (
+            select from pgorch._key_changes c where c.bucket = p_bucket and c.due_at between p_now and p_now + interval '0.5 seconds');
     end if;
     if p_free_queues is distinct from p_queues or p_free_tools is distinct from p_tools then
         select l.kinds, l.names into v_limits from pgorch._limits_in_use(p_bucket, p_queues, p_tools, p_now) l;
@@ -144,21 +182,30 @@ begin
             from pgorch._claim(p_bucket, p_worker_id, p_free_queues, p_free_tools, p_token, p_want, p_from, p_now) c;
             ids := coalesce(v_claimed.ids, '{}');
             v_more := v_claimed.more is true;
+            -- What is less urgent than what was claimed may be older; it is looked for once there is nothing newer.
+            v_again := case when cardinality(ids) < p_want then v_left else 'infinity' end;
+            v_left := case when cardinality(ids) < p_want then 'infinity' else least(v_left, p_from) end;
         end if;
-        -- Unless the last full look left nothing behind, or enough was found without looking there.
-        if p_from = '-infinity' or (p_cursor[1] < p_cursor[2] - v_margin and cardinality(ids) < p_want) then
+        if v_again < 'infinity' then
+            v_began := clock_timestamp();
             select c.* into v_claimed
-            from pgorch._claim(p_bucket, p_worker_id, p_free_queues, p_free_tools, p_token, p_want - cardinality(ids), '-infinity', p_now) c;
+            from pgorch._claim(p_bucket, p_worker_id, p_free_queues, p_free_tools, p_token, p_want - cardinality(ids), v_again, p_now) c;
             ids := ids || coalesce(v_claimed.ids, '{}');
             v_more := v_more or v_claimed.more is true;
-            cursor := array[case when cardinality(ids) < p_want then p_now else least(v_claimed.oldest, p_now) end - v_margin, p_now];
+            v_left := case when cardinality(ids) < p_want then 'infinity' else v_again end;
+        end if;
+        v_place := case when cardinality(ids) < p_want then p_now else least(v_claimed.oldest, p_now) end - v_margin;
+        if v_again = '-infinity' then
+            cursor := array[v_place, p_now, pgorch._next_full_look(p_now, v_began), v_left, p_cursor[5]];
+        elsif p_from < p_cursor[1] or v_left <> p_cursor[4] then
+            cursor := array[greatest(v_place, p_from), p_cursor[2], p_cursor[3], v_left, p_cursor[5]];
         end if;
     end if;
     if v_more and cardinality(ids) < p_want then
         delay := 0;
-    elsif v_busy and cardinality(ids) < p_want then
+    elsif v_later and cardinality(ids) < p_want then
         -- Somebody else gives places, and may not have seen what changed last.
-        delay := least(delay, 0.2);
+        delay := least(delay, 0.5);
     end if;
     if not v_admitted <@ ids then
         perform pgorch._wake_workers(p_bucket);

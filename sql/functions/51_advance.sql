@@ -3,7 +3,8 @@
 --
 -- Most steps are plain: the only live step of their run, ended well, leading along one edge to a task. They are
 -- routed together by _advance_plain(), in a handful of statements whatever their number, and the next step goes
--- straight to this worker in the row of the last one. All others go one by one through _settle().
+-- straight to this worker in the row of the last one. So are the items of a map, by _settle_items(), and branches that
+-- arrive at a join, by _settle_arrivals(), if all results of the run are such. All others go one by one through _settle().
 --
 -- Wherever a kind of plan is forbidden, jit is off: up to PostgreSQL 17 forbidding adds ten billion to the cost of what is
 -- forbidden, and a plan of that cost is compiled, which takes longer than thousands of such calls.
@@ -26,17 +27,22 @@ declare
     v_done bigint[];
     v_group record;
     v_from timestamptz;
+    v_rival integer;
     v_found record;
+    v_items record;
+    v_ids bigint[] := '{}';
+    v_known boolean[] := '{}';
     v_free_queues text[];
     v_free_tools text[];
     v_counted boolean := false;
+    v_sleeps boolean := false;
     v_got integer := 0;
 begin
     -- clock_now() written out: a statement of its own would cost as much as this one.
     select l.queues, l.tools, l.asleep, exists (select from pgorch.limits) as limited,
            clock_timestamp() + (select c.offset_by from pgorch._clock c) as now into v_lease
     from pgorch._worker_leases l
-    where l.bucket = p_bucket and l.worker_id = p_worker_id and l.status <> 'dead';
+    where l.bucket = p_bucket and l.worker_id = p_worker_id and l.status = 'alive';
     if not found then
         return query
             select 'refused', t.id, t.token, null::uuid, null::text, null::text, null::integer, null::integer, null::double precision,
@@ -56,8 +62,12 @@ begin
     end if;
 
     if v_count > 0 then
+        -- A run stays with its worker, unless something more urgent waits in the worker's lanes.
+        if p_look then
+            v_rival := pgorch._most_urgent(p_bucket, v_free_queues, v_free_tools, coalesce(p_cursor[1], '-infinity'), v_now);
+        end if;
         v_plain := pgorch._advance_plain(p_bucket, p_worker_id, p_step_ids, p_lease_tokens, p_outcomes, p_outputs,
-                                         v_free_queues, v_free_tools, v_token, p_want, p_look, v_from, v_now);
+                                         v_free_queues, v_free_tools, v_token, p_want, v_rival, v_now);
         if v_plain is not null then
             return query
                 select case when t.state is null then 'next' else 'step' end, t.id, v_token, t.run_id, t.target, t.tool, 1, t.seq + 1,
@@ -72,15 +82,37 @@ begin
                 -- In the order of the runs, as everybody locks them; results of one run are settled together.
                 select s.run_id, array_agg(t.id order by t.id) as ids, array_agg(t.token order by t.id) as tokens,
                        array_agg(t.outcome order by t.id) as outcomes, array_agg(t.output order by t.id) as outputs,
+                       array_agg(row(t.id, t.token, s.place, s.parent, s.node, s.visit, s.item, s.attempt, s.started_at, t.output)::pgorch._ended_step
+                                 order by t.id)
+                           filter (where t.outcome = 'success' and s.kind in ('task', 'item') and s.worker_id = p_worker_id
+                                     and num_nonnulls(s.limiter, s.queue_limit, s.tool_limit) = 0 and pgorch._is_plainly_strict(t.output)) as ended,
+                       bool_and(s.kind = 'item') as of_maps, bool_and(s.kind = 'task') as tasks,
                        bool_or(num_nonnulls(s.limiter, s.queue_limit, s.tool_limit) > 0) as counted
                 from unnest(p_step_ids, p_lease_tokens, p_outcomes, p_outputs) t(id, token, outcome, output)
                 left join lateral (
-                    select s.run_id, s.limiter, s.queue_limit, s.tool_limit from pgorch.steps s
+                    select s.run_id, s.limiter, s.queue_limit, s.tool_limit, s.kind, s.worker_id, s.ctid as place, s.parent, s.node, s.visit,
+                           s.item, s.attempt, s.started_at
+                    from pgorch.steps s
                     where s.bucket = p_bucket and s.id = t.id and s.lease_token = t.token limit 1) s on true
                 where t.id <> all (v_done)
                 group by s.run_id order by s.run_id
             loop
                 v_counted := v_counted or v_group.counted;
+                if cardinality(v_group.ended) = cardinality(v_group.ids) then
+                    if v_group.of_maps then
+                        select i.* into v_items
+                        from pgorch._settle_items(p_bucket, p_worker_id, v_group.run_id, v_group.ended, v_free_queues, v_free_tools, v_token,
+                                                  p_want - v_got, v_rival, v_now) i;
+                        if v_items.taken then
+                            v_ids := v_ids || v_items.kept;
+                            v_known := v_known || array_fill(v_items.known, array[cardinality(v_items.kept)]);
+                            v_got := v_got + cardinality(v_items.kept);
+                            continue;
+                        end if;
+                    elsif v_group.tasks and cardinality(v_group.ids) > 1 then
+                        continue when pgorch._settle_arrivals(p_bucket, p_worker_id, v_group.run_id, v_group.ended, v_now);
+                    end if;
+                end if;
                 return query
                     select case when s.message is not null then 'refused' else 'later' end, s.step_id, s.lease_token, v_group.run_id,
                            null::text, null::text, null::integer, null::integer, null::double precision, null::jsonb, null::jsonb,
@@ -95,6 +127,10 @@ begin
         select l.* into v_found
         from pgorch._look(p_bucket, p_worker_id, v_lease.queues, v_lease.tools, v_free_queues, v_free_tools, v_token,
                           p_want - v_got, p_cursor, v_from, v_now) l;
+        v_sleeps := p_asleep and v_count = 0 and v_got = 0 and v_found.ids = '{}';
+        if v_sleeps and (v_found.cursor is not null or p_cursor is not null) then
+            v_found.cursor := (coalesce(v_found.cursor, p_cursor))[1:4] || v_now;
+        end if;
         if v_found.cursor is not null then
             return query
                 select 'looked', null::bigint, null::uuid, null::uuid, null::text, null::text, null::integer, null::integer,
@@ -107,28 +143,8 @@ begin
                        null::double precision, null::jsonb, null::jsonb, null::text, v_found.delay,
                        null::text, null::integer, null::double precision;
         end if;
-        if v_found.ids <> '{}' then
-            v_got := v_got + cardinality(v_found.ids);
-            return query
-                select case when s.deaths >= 3 then 'quarantined' else 'step' end, s.id, v_token, s.run_id, s.node,
-                       case when s.kind = 'undo' then n.compensate else n.function end, s.attempt, s.born, extract(epoch from n.timeout)::double precision, s.input,
-                       -- Branches of a run come one after the other: its state, which may be large, is given once.
-                       case when s.run_id is distinct from lag(s.run_id) over () then pgorch._state(r.input, r.snapshot, r.delta) end,
-                       case when s.deaths >= 3 then
-                           format('%s workers died while they ran this step; it is not tried again', s.deaths) end,
-                       null::double precision,
-                       -- What is by name alone: of an item without a template, and of what undoes a step, input goes over the state.
-                       case when s.kind = 'undo' then 'undo' when s.kind = 'item' and n.template is null then 'loose item'
-                            when s.kind = 'item' then 'item' end,
-                       s.item, extract(epoch from n.heartbeat)::double precision
-                from unnest((select v_found.ids)) t(id)
-                cross join lateral (
-                    select s.* from pgorch.steps s where s.bucket = p_bucket and s.id = t.id limit 1) s
-                cross join lateral (
-                    select r.input, r.snapshot, r.delta from pgorch.runs r where r.bucket = p_bucket and r.id = s.run_id limit 1) r
-                cross join lateral (
-                    select n.function, n.timeout, n.compensate, n.heartbeat, n.input as template from pgorch.nodes n where n.graph_id = s.graph_id and n.id = s.node limit 1) n;
-        end if;
+        v_ids := v_ids || v_found.ids;
+        v_got := v_got + coalesce(cardinality(v_found.ids), 0);
     elsif v_counted and p_want > v_got then
         -- What ended made room for others that wait for it: this worker is to look soon.
         return query
@@ -137,8 +153,36 @@ begin
                    null::text, null::integer, null::double precision;
     end if;
 
-    if v_lease.asleep <> (p_asleep and v_got = 0 and v_count = 0) then
-        update pgorch._worker_leases l set asleep = not l.asleep
+    if v_ids <> '{}' then
+        return query
+            select case when s.deaths >= 3 then 'quarantined' when t.known then 'next' else 'step' end, s.id, v_token, s.run_id, s.node,
+                   case when s.kind = 'undo' then n.compensate else n.function end, s.attempt, s.born, extract(epoch from n.timeout)::double precision, s.input,
+                   -- Branches of a run come one after the other: its state, which may be large, is given once.
+                   case when t.known then '{}'
+                        when s.run_id is distinct from lag(case when t.known is not true then s.run_id end) over ()
+                        then pgorch._state(r.input, r.snapshot, r.delta) end,
+                   case when s.deaths >= 3 then
+                       format('%s workers died while they ran this step; it is not tried again', s.deaths) end,
+                   null::double precision,
+                   -- What is by name alone: of an item without a template, and of what undoes a step, input goes over the state.
+                   case when s.kind = 'undo' then 'undo' when s.kind = 'item' and n.template is null then 'loose item'
+                        when s.kind = 'item' then 'item' end,
+                   s.item, extract(epoch from n.heartbeat)::double precision
+            from unnest((select v_ids), (select v_known)) t(id, known)
+            cross join lateral (
+                select s.* from pgorch.steps s where s.bucket = p_bucket and s.id = t.id limit 1) s
+            left join lateral (
+                select r.input, r.snapshot, r.delta from pgorch.runs r
+                where r.bucket = p_bucket and r.id = s.run_id and t.known is not true limit 1) r on true
+            cross join lateral (
+                select n.function, n.timeout, n.compensate, n.heartbeat, n.input as template from pgorch.nodes n where n.graph_id = s.graph_id and n.id = s.node limit 1) n;
+    end if;
+
+    -- One that is busy for a moment stays listed as asleep: with a version for each nap, everybody who looks for this row
+    -- would walk them all while the vacuum horizon is pinned.
+    if v_sleeps <> v_lease.asleep
+       and (v_sleeps or (p_look and coalesce(p_cursor[5], '-infinity') not between v_now - interval '1 second' and v_now)) then
+        update pgorch._worker_leases l set asleep = v_sleeps
         where l.bucket = p_bucket and l.worker_id = p_worker_id;
     end if;
 end
@@ -148,8 +192,7 @@ comment on function pgorch.advance is
 
 create or replace function pgorch._advance_plain(
     p_bucket integer, p_worker_id uuid, p_step_ids bigint[], p_lease_tokens uuid[], p_outcomes text[], p_outputs jsonb[],
-    p_queues text[], p_tools text[], p_token uuid, p_want integer, p_look boolean, p_from timestamptz,
-    p_now timestamptz) returns pgorch._plain_step[]
+    p_queues text[], p_tools text[], p_token uuid, p_want integer, p_rival integer, p_now timestamptz) returns pgorch._plain_step[]
     language plpgsql
     -- Runs under advance()'s settings: no scans, joins by nested loops, no JIT. Setting them again costs 5 us.
     as $$
@@ -159,20 +202,7 @@ declare
     v_leaves boolean;
     v_ends boolean;
     v_watched boolean;
-    v_rival integer;
 begin
-    -- A run stays with its worker, unless something more urgent waits in the worker's lanes.
-    if p_look then
-        select max(c.priority) into v_rival
-        from unnest((select p_queues)) q(queue)
-        cross join unnest((select p_tools)) t(tool)
-        cross join lateral (
-            select s.priority from pgorch.steps s
-            where s.bucket = p_bucket and s.lane_tool is not null
-              and s.lane_queue = q.queue and s.lane_tool = t.tool and s.ready_at between p_from and p_now
-            order by s.priority desc, s.ready_at, s.id limit 1) c;
-    end if;
-
     -- Look-ups are lateral with a limit, which fixes their order and index whatever the statistics say. Runs are
     -- locked in the order of their ids. Nothing is written before every edge is chosen, so that a result
     -- whose condition is unknown, or that nothing matches, is left to _settle() as if it had not been looked at.
@@ -184,7 +214,7 @@ begin
                    d.delta, c.state, pgorch._is_due_to_fold(r.input, r.snapshot, d.delta),
                    e.target, t.function, pgorch._lane_queue(t.queue, r.queue), coalesce(t.priority, r.priority),
                    extract(epoch from t.timeout)::double precision,
-                   (e.target is not null and p_want > 0 and coalesce(t.priority, r.priority) >= coalesce(v_rival, -1000)
+                   (e.target is not null and p_want > 0 and coalesce(t.priority, r.priority) >= coalesce(p_rival, -1000)
                     and t.function = any (p_tools) and pgorch._lane_queue(t.queue, r.queue) = any (p_queues)),
                    coalesce(r.watched_until > p_now and (r.watches_steps or e.target is null), false), s.step_at, r.ctid)::pgorch._plain_step as step
         from (
@@ -194,7 +224,7 @@ begin
             cross join lateral (
                 select s.run_id, s.graph_id, s.node, s.attempt, s.started_at, s.worker_id, s.ctid as step_at,
                        num_nonnulls(s.limiter, s.queue_limit, s.tool_limit) as counts from pgorch.steps s
-                where s.bucket = p_bucket and s.id = i.step_id and s.lease_token = i.token limit 1) s
+                where s.bucket = p_bucket and s.id = i.step_id and s.lease_token = i.token and s.kind = 'task' limit 1) s
             cross join lateral (
                 select n.into_key, n.ends from pgorch.nodes n
                 where n.graph_id = s.graph_id and n.id = s.node and n.fast_out limit 1) n

@@ -119,6 +119,131 @@ begin
 end
 $$;
 
+create or replace function pgorch._settle_items(
+    p_bucket integer, p_worker_id uuid, p_run_id uuid, p_items pgorch._ended_step[], p_queues text[], p_tools text[], p_token uuid,
+    p_want integer, p_rival integer, p_now timestamptz, out taken boolean, out kept bigint[], out known boolean)
+    language plpgsql
+    as $$
+declare
+    v_run pgorch.runs;
+    v_moves pgorch._move[] := '{}';
+    v_map record;
+    v_gone_on record;
+    v_keep integer;
+begin
+    kept := '{}';
+    select r.* into v_run from pgorch.runs r where r.bucket = p_bucket and r.id = p_run_id for update;
+    taken := v_run.status = 'running' and v_run.ending is null
+        and exists (select from pgorch.nodes n where n.graph_id = v_run.graph_id and n.id = p_items[1].node and n.fast_out)
+        and pgorch._write_ended(p_bucket, p_worker_id, p_run_id, v_run.seq, p_items, p_now);
+    if taken is not true then
+        return;
+    end if;
+    v_run.seq := v_run.seq + cardinality(p_items);
+    v_run.live := v_run.live - cardinality(p_items);
+    for v_map in select t.map as id, array_agg(t order by t.id) as rows, min(t.node) as node
+                 from unnest((select p_items)) t group by t.map order by t.map loop
+        -- As many stay with their worker as it would find in its lanes right after: none if others wait there.
+        select p_want - cardinality(kept) into v_keep from pgorch.nodes n
+        where n.graph_id = v_run.graph_id and n.id = v_map.node and n.function = any (p_tools)
+          and pgorch._lane_queue(n.queue, v_run.queue) = any (p_queues)
+          and (p_rival is null or coalesce(n.priority, v_run.priority) > p_rival);
+        v_keep := greatest(coalesce(v_keep, 0), 0);
+        select g.* into v_gone_on
+        from pgorch._go_on_with_map(p_bucket, v_run, v_map.id, cardinality(v_map.rows), 0, p_now, v_map.rows, v_keep, p_token) g;
+        v_run := v_gone_on.run;
+        kept := kept || array(select r.id from unnest(v_map.rows[1:least(v_gone_on.used, v_keep)]) r);
+        if (v_gone_on.move).node is not null then
+            v_moves := v_moves || v_gone_on.move;
+        end if;
+    end loop;
+    if v_moves <> '{}' then
+        perform pgorch._proceed(p_bucket, v_run, v_moves, p_now);
+    else
+        perform pgorch._save_run(p_bucket, v_run, p_now);
+    end if;
+    if kept <> '{}' then
+        -- Where nothing runs beside the map, nothing has been written since it began.
+        select not g.has_forks into known from pgorch.graphs g where g.id = v_run.graph_id;
+    end if;
+end
+$$;
+comment on function pgorch._settle_items is
+    'Takes items of one run that ended well as a set; not taken: they are to be settled one by one. kept: steps that stay with the worker; known: it knows their state.';
+
+create or replace function pgorch._settle_arrivals(
+    p_bucket integer, p_worker_id uuid, p_run_id uuid, p_steps pgorch._ended_step[], p_now timestamptz) returns boolean
+    language plpgsql
+    as $$
+declare
+    v_run pgorch.runs;
+    v_targets text[];
+    v_visits text[];
+    v_counts jsonb[];
+    v_lineages jsonb[];
+    v_outputs jsonb[];
+    v_keys text[];
+    v_written jsonb;
+    v_key_lineages jsonb[];
+begin
+    select r.* into v_run from pgorch.runs r where r.bucket = p_bucket and r.id = p_run_id for update;
+    if v_run.status is distinct from 'running' or v_run.ending is not null
+       or exists (select from pgorch.graphs g where g.id = v_run.graph_id and g.reducers is not null) then
+        return false;
+    end if;
+    -- Those whose only way on leads, whatever the state is, to a join of the same round.
+    select array_agg(j.id order by t.at), array_agg(coalesce(s.visit, '{}')::text order by t.at), array_agg(s.counts order by t.at),
+           array_agg(coalesce(s.lineage, '[]') order by t.at), array_agg(pgorch._written(n.into_key, t.output) order by t.at)
+    into v_targets, v_visits, v_counts, v_lineages, v_outputs
+    from unnest((select p_steps)) with ordinality t(id, token, place, map, node, visit, item, attempt, started_at, output, at)
+    cross join lateral (
+        select s.visit, s.counts, s.lineage from pgorch.steps s
+        where s.bucket = p_bucket and s.id = t.id and s.lease_token = t.token limit 1) s
+    cross join lateral (
+        select n.into_key, n.loops from pgorch.nodes n
+        where n.graph_id = v_run.graph_id and n.id = t.node and n.compensate is null limit 1) n
+    cross join lateral (
+        select min(e.target) as target from pgorch.edges e
+        where e.graph_id = v_run.graph_id and e.source = t.node and e.on_outcome in ('success', 'always')
+        having count(*) = 1 and bool_and(num_nonnulls(e.condition, e.contains, e.max_traversals) = 0 and not e.back)) e
+    cross join lateral (
+        select j.id from pgorch.nodes j
+        where j.graph_id = v_run.graph_id and j.id = e.target and j.joins and j.fast_in and j.loops = n.loops limit 1) j;
+    if cardinality(v_targets) is distinct from cardinality(p_steps) then
+        return false;
+    end if;
+    select array_agg(k.key order by o.at), jsonb_object_agg(k.key, k.value), array_agg(o.lineage order by o.at)
+    into v_keys, v_written, v_key_lineages
+    from unnest((select v_outputs), (select v_lineages)) with ordinality o(output, lineage, at)
+    cross join lateral jsonb_each(o.output) k;
+    -- Whoever writes what a parallel branch has written fails, and the others do not.
+    if cardinality(v_keys) <> (select count(*) from jsonb_object_keys(v_written))
+       or exists (select from unnest((select v_keys), (select v_key_lineages)) k(key, lineage)
+                  cross join lateral (
+                      select from pgorch._writes w
+                      where w.bucket = p_bucket and w.run_id = p_run_id and w.key = k.key and pgorch._are_concurrent(w.lineage, k.lineage)
+                      limit 1) w)
+       or not pgorch._write_ended(p_bucket, p_worker_id, p_run_id, v_run.seq, p_steps, p_now) then
+        return false;
+    end if;
+    perform pgorch._delete_rows(p_bucket, p_steps);
+    v_run.seq := v_run.seq + cardinality(p_steps);
+    if v_keys is not null then
+        v_run.delta := v_run.delta || v_written;
+        insert into pgorch._writes (bucket, run_id, key, lineage)
+        select p_bucket, p_run_id, k.key, k.lineage from unnest(v_keys, v_key_lineages) k(key, lineage)
+        on conflict (bucket, run_id, key) do update set lineage = excluded.lineage;
+    end if;
+    insert into pgorch.steps (bucket, run_id, graph_id, kind, created_at, ready_at, visit, counts, lineage, born, node)
+    select p_bucket, p_run_id, v_run.graph_id, 'join', p_now, p_now, a.visit::integer[], a.counts, a.lineage, v_run.seq, a.target
+    from unnest(v_targets, v_visits, v_counts, v_lineages) with ordinality a(target, visit, counts, lineage, at) order by a.at;
+    perform pgorch._proceed(p_bucket, v_run, '{}', p_now);
+    return true;
+end
+$$;
+comment on function pgorch._settle_arrivals is
+    'Takes as a set tasks of one run that ended well and each arrive at a join; false if they are to be settled one by one.';
+
 create or replace function pgorch._outcome(
     p_bucket integer, p_run pgorch.runs, p_step pgorch.steps, p_outcome text, p_output jsonb, p_now timestamptz,
     out move pgorch._move, out delay double precision)

@@ -3,6 +3,15 @@
 -- that a pinned vacuum horizon keeps. The runs are locked, so they stay where they are; a step that has moved or gone
 -- since is not hit, which shows in the number of rows.
 
+create or replace function pgorch._raise_lost() returns void
+    language plpgsql
+    as $$
+begin
+    raise exception using errcode = '40001', message = 'a lease was lost while its result was being written',
+        hint = 'Hand the batch in again: what is lost is refused then.';
+end
+$$;
+
 create or replace function pgorch._write_plain(
     p_bucket integer, p_worker_id uuid, p_steps pgorch._plain_step[], p_folds boolean, p_leaves boolean, p_ends boolean,
     p_watched boolean, p_token uuid, p_now timestamptz) returns void
@@ -39,8 +48,7 @@ begin
     end if;
     -- Between the look and the write a lease can have been taken away; then the whole batch is looked at again.
     if v_hit <> cardinality(p_steps) then
-        raise exception using errcode = '40001', message = 'a lease was lost while its result was being written',
-            hint = 'Hand the batch in again: what is lost is refused then.';
+        perform pgorch._raise_lost();
     end if;
     if p_watched then
         perform pgorch._notify('pgorch_runs', t.run_id::text) from unnest(p_steps) t where t.watched;
@@ -94,3 +102,74 @@ begin
 end
 $$;
 comment on function pgorch._end_plain is 'Runs whose path ended complete; their steps go.';
+
+create or replace function pgorch._write_ended(
+    p_bucket integer, p_worker_id uuid, p_run_id uuid, p_seq integer, p_steps pgorch._ended_step[], p_now timestamptz) returns boolean
+    language plpgsql
+    set jit = off set enable_indexscan = off
+    as $$
+declare
+    v_hit integer;
+begin
+    -- Before anything is written: whoever waited for the run may find some of its steps gone.
+    select count(*) into v_hit
+    from unnest((select p_steps)) t
+    join pgorch.steps s on s.bucket = p_bucket and s.ctid = t.place and s.id = t.id and s.lease_token = t.token;
+    if v_hit < cardinality(p_steps) then
+        return false;
+    end if;
+    insert into pgorch.history (bucket, run_id, seq, kind, attempt, at, started_at, worker_id, node, visit, item, output)
+    select p_bucket, p_run_id, p_seq + t.at, case when t.map is null then 'step_completed' else 'item_completed' end::pgorch.event_kind, t.attempt, p_now, t.started_at, p_worker_id, t.node, t.visit, t.item, t.output
+    from unnest((select p_steps)) with ordinality t(id, token, place, map, node, visit, item, attempt, started_at, output, at);
+    return true;
+end
+$$;
+comment on function pgorch._write_ended is
+    'Writes the history of tasks or items of one run that ended well, in the order given; false, and nothing is written, if a lease on one is lost.';
+
+create or replace function pgorch._reuse_rows(
+    p_bucket integer, p_rows pgorch._ended_step[], p_items integer[], p_inputs jsonb[], p_queue text, p_tool text, p_keep integer,
+    p_token uuid, p_now timestamptz) returns void
+    language plpgsql
+    set jit = off set enable_indexscan = off
+    as $$
+declare
+    v_hit integer;
+begin
+    -- What stays with its worker is in no lane, so no index changes.
+    update pgorch.steps s
+    set item = t.item, input = t.input, created_at = p_now, deaths = 0, failures = 0, attempt = (t.at <= p_keep)::integer,
+        worker_id = case when t.at <= p_keep then s.worker_id end,
+        lease_token = case when t.at <= p_keep then p_token end,
+        started_at = case when t.at <= p_keep then p_now end,
+        ready_at = case when t.at <= p_keep then s.ready_at else p_now end,
+        lane_queue = case when t.at > p_keep then p_queue end,
+        lane_tool = case when t.at > p_keep then p_tool end
+    from rows from (unnest((select p_rows)), unnest((select p_items)), unnest((select p_inputs)))
+             with ordinality t(id, token, place, map, node, visit, old, attempt, started_at, output, item, input, at)
+    where s.bucket = p_bucket and s.ctid = t.place and s.id = t.id and s.lease_token = t.token;
+    get diagnostics v_hit = row_count;
+    if v_hit <> cardinality(p_rows) then
+        perform pgorch._raise_lost();
+    end if;
+end
+$$;
+comment on function pgorch._reuse_rows is
+    'The next items of a map begin in the rows of those that ended: p_keep of them go straight back to the worker, the others wait in their lane.';
+
+create or replace function pgorch._delete_rows(p_bucket integer, p_rows pgorch._ended_step[]) returns void
+    language plpgsql
+    set jit = off set enable_indexscan = off
+    as $$
+declare
+    v_hit integer;
+begin
+    delete from pgorch.steps s
+    using unnest((select p_rows)) t
+    where s.bucket = p_bucket and s.ctid = t.place and s.id = t.id and s.lease_token = t.token;
+    get diagnostics v_hit = row_count;
+    if v_hit <> cardinality(p_rows) then
+        perform pgorch._raise_lost();
+    end if;
+end
+$$;

@@ -16,6 +16,7 @@ $$;
 create or replace function pgorch._limits_in_use(
     p_bucket integer, p_queues text[], p_tools text[], p_now timestamptz, out kinds text[], out names text[])
     language plpgsql
+    set jit = off set enable_sort = off
     as $$
 begin
     -- Only those under which something waits: to lock the others' rows would make workers wait for nothing.
@@ -28,7 +29,7 @@ begin
         cross join lateral (
             select from pgorch.steps s
             where s.bucket = p_bucket and s.lane_tool is not null and s.lane_queue = w.lane and s.lane_tool = t.tool
-              and s.ready_at <= p_now limit 1) s
+              and s.ready_at <= p_now order by s.priority desc, s.ready_at, s.id limit 1) s
         where case l.kind when 'queue' then q.queue else t.tool end = l.name);
 end
 $$;
@@ -103,6 +104,7 @@ create or replace function pgorch._claim_within(
     out ids bigint[], out more boolean, out delay double precision)
     language plpgsql
     -- Runs under advance()'s settings: no scans, joins by nested loops, no JIT.
+    set jit = off set enable_sort = off
     as $$
 declare
     v_tokens integer[];

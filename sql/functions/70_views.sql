@@ -114,11 +114,12 @@ comment on column pgorch.run_history.worker_id is 'Worker that ran the step.';
 
 create or replace view pgorch.worker_list as
 select l.bucket, l.worker_id, l.name,
-       case when l.status <> 'dead' and l.expires_at < pgorch.clock_now() then 'lost' else l.status end as status,
+       case when l.status = 'alive' and l.expires_at < pgorch.clock_now() then 'lost' else l.status end as status,
        l.queues, l.tools, l.slots,
        (select count(*) from pgorch.steps s where s.bucket = l.bucket and s.worker_id = l.worker_id) as running_steps,
        l.asleep, l.started_at, l.expires_at, l.marker is not null as death_seen_at_once
-from pgorch._worker_leases l;
+from pgorch._worker_leases l
+where l.status <> 'left';
 comment on view pgorch.worker_list is 'Worker processes.';
 comment on column pgorch.worker_list.bucket is 'Bucket that this row is about: a worker has one per bucket.';
 comment on column pgorch.worker_list.worker_id is 'Id of the process'' life; a restart has a new one.';
@@ -165,7 +166,7 @@ join pgorch.runs r on r.bucket = s.bucket and r.id = s.run_id
 join pgorch.graphs g on g.id = r.graph_id
 left join pgorch._worker_leases l on l.bucket = s.bucket and l.worker_id = s.worker_id
 where s.problem is not null
-   or (s.worker_id is not null and (l.worker_id is null or l.status = 'dead' or l.expires_at < pgorch.clock_now()));
+   or (s.worker_id is not null and (l.worker_id is null or l.status <> 'alive' or l.expires_at < pgorch.clock_now()));
 comment on view pgorch.stuck_runs is 'Runs that do not go on although they should, and why.';
 comment on column pgorch.stuck_runs.bucket is 'Bucket of the run.';
 comment on column pgorch.stuck_runs.run_id is 'Run.';

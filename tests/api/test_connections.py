@@ -16,6 +16,7 @@ from tests.support.fixtures import connection, database
 __all__ = ["connection", "database"]
 
 
+@pytest.mark.sessions
 async def test_an_attempt_that_nobody_waits_for_any_more_ends_with_the_api(
     database: str, connection: Connection[DictRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -206,5 +206,5 @@ async def test_a_worker_is_asked_to_drain(client: httpx.AsyncClient, engine: Eng
     worker = engine.new_worker(name="anna")
     answer = await client.post("/v1/workers/anna/drain")
     assert (answer.status_code, answer.json()) == (202, {"worker_ids": [str(worker.id)]})
-    assert engine.value("select pgorch.is_to_drain(0, %s)", worker.id)
+    assert engine.value("select b.to_drain from pgorch.beat(0, %s, 10) b", worker.id)
     assert (await client.post("/v1/workers/bert/drain")).status_code == 404

@@ -5,6 +5,7 @@ import time
 
 import httpx
 import psycopg
+import pytest
 from psycopg import sql
 
 from pgorch.api.app import create_app
@@ -36,6 +37,8 @@ async def test_while_nothing_listens_everything_is_503_at_once() -> None:
         assert (await client.get("/openapi.json")).status_code == 200
 
 
+# A pooler has an opinion of its own about when the database is back.
+@pytest.mark.sessions
 async def test_requests_succeed_again_as_soon_as_the_database_is_back(
     client: httpx.AsyncClient, engine: Engine, databases: Databases
 ) -> None:

@@ -1,4 +1,5 @@
 import psycopg
+import pytest
 
 from tests.cli.conftest import Cli
 
@@ -28,6 +29,7 @@ def databases(dsn: str) -> set[str]:
         return {name for (name,) in connection.execute("select datname from pg_database").fetchall()}
 
 
+@pytest.mark.sessions
 def test_the_benchmark_measures_in_a_scratch_database_and_leaves_nothing(cli: Cli, database: str) -> None:
     before = databases(database)
     said = cli("bench", "--runs", 20, "--steps", 4, "--workers", 1, "--samples", 3, "--json")

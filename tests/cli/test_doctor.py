@@ -1,5 +1,7 @@
 from typing import Any
 
+import pytest
+
 from tests.cli.conftest import Cli
 from tests.support.engine import Engine, chain
 
@@ -19,6 +21,7 @@ def test_a_database_without_the_schema_is_a_problem_with_a_next_step(
     assert "workers" not in findings
 
 
+@pytest.mark.sessions
 def test_a_sound_database_has_notifications_sessions_and_a_clock(cli: Cli, engine: Engine) -> None:
     engine.worker.enlist()
     findings = by_check(cli("doctor").json)

@@ -53,7 +53,7 @@ def test_runs_are_listed_by_who_started_them_and_when(cli: Cli, engine: Engine) 
 def test_workers_are_asked_to_drain(cli: Cli, engine: Engine) -> None:
     anna = engine.new_worker(name="anna")
     assert cli("workers", "drain", "anna").json == {"worker_ids": [str(anna.id)]}
-    assert engine.value("select pgorch.is_to_drain(0, %s)", anna.id)
+    assert engine.value("select b.to_drain from pgorch.beat(0, %s, 10) b", anna.id)
     assert cli("workers", "drain", "bert").code == 1
 
 

@@ -140,7 +140,7 @@ def test_sigterm_drains_the_worker_of_the_command_line(crew: Crew) -> None:
     assert {crew.run(run)["status"] for run in runs} == {"completed"}
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(20) == 0
-    assert crew.value("select count(*) from pgorch._worker_leases") == 0
+    assert crew.value("select count(*) from pgorch.worker_list") == 0
     assert {row["name"] for row in crew.connection.execute("select name from pgorch.tools")} >= set(registry)
 
 

@@ -20,6 +20,7 @@ def test_a_dead_peer_is_noticed_unless_the_dsn_says_otherwise() -> None:
     assert settings["host"] == "h"
 
 
+@pytest.mark.sessions
 def test_the_server_sees_who_is_connected(database: str, connection: Connection) -> None:
     with connect_sync(database, application_name="pgorch test") as other:
         row = connection.execute(
@@ -55,6 +56,7 @@ async def test_without_a_server_the_database_is_unavailable(tmp_path: Path) -> N
         await connect(f"host={tmp_path}", application_name="test")
 
 
+@pytest.mark.sessions
 def test_a_connection_is_usable_until_it_is_closed_by_either_side(
     database: str, connection: Connection
 ) -> None:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import psycopg
+import pytest
 
 import pgorch
 from tests.support.databases import Databases
@@ -50,6 +51,7 @@ def test_the_server_of_a_killed_test_run_is_stopped_and_leaves_nothing() -> None
     raise AssertionError("the server still answers")
 
 
+@pytest.mark.sessions
 def test_a_session_that_is_left_open_is_named(databases: Databases, database: str) -> None:
     name = psycopg.conninfo.conninfo_to_dict(database)["dbname"]
     with psycopg.connect(database, application_name="the leak") as connection:

@@ -65,7 +65,11 @@ def test_a_million_of_them(graphs: Graphs, kind: str) -> None:
         graph["edges"] = [{"source": f"n{i}", "target": f"n{(i + 1) % 1_000_000}"} for i in million]
     else:
         graph["edges"] = [{"source": "n0", "target": "n0"} for _ in million]
-    assert refused_in(graphs, graph) < SECONDS
+    # It is two to three times what reading takes, on a busy machine too.
+    began = time.monotonic()
+    graphs.value("select jsonb_typeof(%s)", Jsonb(graph))
+    read_in = time.monotonic() - began
+    assert refused_in(graphs, graph) < 8 * read_in
 
 
 def test_2_to_the_30_ways_are_not_walked(graphs: Graphs) -> None:

@@ -163,10 +163,20 @@ def became_claimable(engine: Engine, seconds_ago: float) -> None:
     )
 
 
-def test_a_look_behind_the_cursor_finds_what_became_claimable_since(engine: Engine) -> None:
+def with_a_full_look_from(engine: Engine, cursor: str | None, interval: str) -> str:
+    """The cursor, as if the last full look had been so costly that the next may be made so much later."""
+    changed = "select (c[1:2] || (c[2] + %s::interval) || c[4:5])::text from (select %s::timestamptz[]) t(c)"
+    return str(engine.value(changed, interval, cursor))
+
+
+@pytest.mark.parametrize(("committed", "looked"), [(0.2, "0 seconds"), (1.5, "0.3 seconds")])
+def test_a_look_behind_the_cursor_finds_what_became_claimable_since(
+    engine: Engine, committed: float, looked: str
+) -> None:
     engine.worker.enlist()
     _, cursor = look(engine, None)
-    became_claimable(engine, 0.5)
+    became_claimable(engine, committed)
+    engine.jump(looked)
     assert look(engine, cursor)[0] == 1
 
 
@@ -174,11 +184,38 @@ def test_a_look_behind_the_cursor_finds_what_became_claimable_since(engine: Engi
 def test_a_step_that_was_committed_late_is_found_by_a_full_look(engine: Engine, when: str) -> None:
     engine.worker.enlist()
     _, cursor = look(engine, None)
+    cursor = with_a_full_look_from(engine, cursor, "0 seconds")
     became_claimable(engine, 60)
     assert look(engine, cursor) == (0, cursor), "it lies before the cursor"
     if when == "a second later":
         engine.jump("1.1 seconds")
     assert look(engine, cursor, asleep=when == "falling asleep")[0] == 1
+
+
+def test_full_looks_that_take_long_are_made_seldom(engine: Engine) -> None:
+    engine.worker.enlist()
+    _, cursor = look(engine, None)
+    cursor = with_a_full_look_from(engine, cursor, "20 seconds")
+    became_claimable(engine, 60)
+    engine.jump("10 seconds")
+    got, cursor = look(engine, cursor, asleep=True)
+    assert got == 0
+    engine.jump("11 seconds")
+    assert look(engine, cursor, asleep=True)[0] == 1
+
+
+def test_a_worker_that_is_busy_for_a_moment_stays_listed_as_asleep(engine: Engine) -> None:
+    asleep = "select bool_or(asleep) from pgorch.worker_list"
+    engine.worker.enlist()
+    _, cursor = look(engine, None, asleep=True)
+    engine.start(engine.graph(definition("a")), bucket=0)
+    engine.jump("0.5 seconds")
+    got, cursor = look(engine, cursor)
+    assert got == 1
+    assert engine.value(asleep) is True
+    engine.jump("2 seconds")
+    look(engine, cursor)
+    assert engine.value(asleep) is False
 
 
 def test_what_a_full_look_left_behind_is_found_once_the_newer_ones_are_gone(engine: Engine) -> None:

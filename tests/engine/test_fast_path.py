@@ -1,11 +1,17 @@
 """Results that are routed as a set leave the same behind as those that are settled one by one."""
 
+from collections import Counter
 from typing import Any
 
 import psycopg
 import pytest
 
 from tests.support.engine import Engine, Fails, Step, definition
+
+
+def mapped(id: str, function: str, **more: Any) -> dict[str, Any]:
+    return {"id": id, "type": "map", "function": function, "items": "${$.items}", "into": id, **more}
+
 
 GRAPHS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "chain": (definition("a b c d", ["a>b", "b>c", "c>d"]), [{"n": 1}, {}]),
@@ -31,6 +37,66 @@ GRAPHS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "error": (definition("a fails", ["a>fails"]), [{}]),
     "queues": (definition([{"id": "a", "priority": 3}, {"id": "b", "priority": -3}], ["a>b"]), [{}]),
     "fork": (definition("a b c d", ["a>b", "a>c", "b>d", "c>d"]), [{}]),
+    "fan": (
+        definition(
+            ["a", *({"id": n, "into": n} for n in "bcdef"), "g", "h"],
+            [*(f"a>{n}" for n in "bcdef"), *(f"{n}>g" for n in "bcd"), "e>h", "f>h", "g>h"],
+        ),
+        [{}],
+    ),
+    "fan in a loop": (
+        definition(
+            ["a", *({"id": n, "into": n} for n in "bcd"), "g"],
+            [
+                *(f"a>{n}" for n in "bcd"),
+                *(f"{n}>g" for n in "bcd"),
+                ("g>a", {"condition": "$.sum < 3", "limit": 4}),
+            ],
+        ),
+        [{"sum": 0}],
+    ),
+    "branches that write the same key": (
+        definition(
+            ["a", *({"id": n, "into": "x"} for n in "bcd"), "e"],
+            [*(f"a>{n}" for n in "bcd"), *(f"{n}>e" for n in "bcd")],
+        ),
+        [{}],
+    ),
+    "any of two": (
+        definition(
+            ["a", *({"id": n, "into": n} for n in "bcd"), {"id": "e", "join": "any"}],
+            [*(f"a>{n}" for n in "bcd"), *(f"{n}>e" for n in "bcd")],
+        ),
+        [{}],
+    ),
+    "map": (definition([mapped("m", "f"), "b"], ["m>b"]), [{"items": [3, {"x": 4}, [5]]}, {"items": []}]),
+    "map, two at once": (
+        definition(
+            [mapped("m", "f", concurrency=2, input={"x": "${$item}", "i": "${$index}"}), "b"], ["m>b"]
+        ),
+        [{"items": list(range(9))}],
+    ),
+    "map in a loop": (
+        definition(
+            ["a", mapped("m", "f", concurrency=3)], ["a>m", ("m>a", {"condition": "$.sum < 3", "limit": 5})]
+        ),
+        [{"items": list(range(7)), "sum": 0}],
+    ),
+    "maps side by side": (
+        definition(
+            ["a", mapped("m", "f", concurrency=2), mapped("n", "f", concurrency=3), "d"],
+            ["a>m", "a>n", "m>d", "n>d"],
+        ),
+        [{"items": list(range(7))}],
+    ),
+    "map with failures": (
+        definition([mapped("m", "odd", tolerate=3, concurrency=4), "b"], ["m>b", ("m>b", {"on": "error"})]),
+        [{"items": list(range(6))}, {"items": list(range(12))}],
+    ),
+    "map with a bad template": (
+        definition([mapped("m", "f", concurrency=2, input={"x": "${$item.x + 1}"}), "b"], ["m>b"]),
+        [{"items": [{"x": 1}, {"x": 2}, {"x": 3}, {"x": "no number"}, {"x": 5}]}],
+    ),
 }
 
 
@@ -43,11 +109,17 @@ def fails(_: Step) -> Any:
     raise Fails("Broken")
 
 
+def odd(step: Step) -> Any:
+    if step.argument["item"] % 2:
+        raise Fails("Odd")
+    return step.argument["item"]
+
+
 def what_is_left(engine: Engine, run_id: object) -> dict[str, Any]:
     """Everything but ids and times."""
     [run] = engine.rows("select status, live, seq, error from pgorch.runs where id = %s", run_id)
     history = engine.rows(
-        "select seq, kind, node, attempt, output, error, actor, worker_id is null as nobody,"
+        "select seq, kind, node, visit, item, attempt, output, error, actor, worker_id is null as nobody,"
         " started_at is null as unstarted from pgorch.history where run_id = %s order by seq",
         run_id,
     )
@@ -65,7 +137,7 @@ def test_both_paths_leave_the_same_behind(engine: Engine, name: str, batch: int)
         if slow:
             engine.without_fast_path()
         runs = [engine.start(graph_id, i) for i in inputs]
-        engine.run({"a": a, "fails": fails}, batch=batch)
+        engine.run({"a": a, "fails": fails, "f": lambda s: s.argument, "odd": odd}, batch=batch)
         left.append([what_is_left(engine, r) for r in runs])
     assert left[0] == left[1]
     assert all(r["run"]["live"] == 0 for r in left[0])
@@ -87,6 +159,30 @@ def test_a_batch_of_plain_and_other_results_is_routed_in_one_call(engine: Engine
     engine.run(batch=100)
     for run_id in runs:
         assert engine.status(run_id) == "running", "what this worker was given is still under way"
+
+
+def calls(engine: Engine) -> Counter[str]:
+    """How often functions of the engine were called in this transaction."""
+    rows = engine.rows("select funcname, calls from pg_stat_xact_user_functions where schemaname = 'pgorch'")
+    return Counter({row["funcname"]: row["calls"] for row in rows})
+
+
+def test_branches_that_end_together_arrive_at_their_join_as_a_set(engine: Engine) -> None:
+    names = [f"b{number}" for number in range(40)]
+    nodes = ["a", *({"id": name, "function": "b", "into": name} for name in names), "last"]
+    run_id = engine.start(definition(nodes, [f"{s}>{t}" for n in names for s, t in (("a", n), (n, "last"))]))
+    engine.worker.succeed(engine.worker.claim_one("a"), {})
+    branches = engine.worker.claim(100)
+    with engine.connection.transaction():
+        engine.connection.execute("set local track_functions = 'pl'")
+        before = calls(engine)
+        engine.worker.advance([(s, "success", s.node) for s in branches[:30]])
+        [last] = engine.worker.advance([(s, "success", s.node) for s in branches[30:]], want=10)
+        called = calls(engine) - before
+    assert called["_settle_arrivals"] == 2
+    assert called["_settle"] == called["_leave_node"] == called["_append"] == 0
+    assert (last.node, last.state) == ("last", {name: name for name in names})
+    assert engine.value("select seq from pgorch.runs where id = %s", run_id) == 41
 
 
 def test_values_of_every_kind_survive_both_paths(engine: Engine) -> None:

@@ -216,6 +216,62 @@ def test_a_worker_that_leaves_waits_for_nobody(engine: Engine, database: str) ->
     assert engine.worker.claim_one().run_id == run_id
 
 
+def test_what_is_leased_to_one_that_left_is_found_later_as_well(engine: Engine) -> None:
+    run_id = engine.start(definition("a"))
+    leaving = engine.new_worker()
+    step = leaving.claim_one()
+    leaving.leave()
+    # As by a call of advance() that was under way meanwhile.
+    late = (
+        "update pgorch.steps set worker_id = %s, lease_token = %s, lane_queue = null, lane_tool = null,"
+        " attempt = attempt + 1, started_at = pgorch.clock_now()"
+    )
+    for _ in range(2):
+        engine.jump("4 minutes")
+        engine.worker.enlist()
+        engine.worker.beat_everywhere()
+        engine.connection.execute(late.encode(), [leaving.id, step.lease_token])
+    engine.jump("6 minutes")
+    engine.worker.enlist()
+    engine.worker.beat_everywhere()
+    engine.jump("3 seconds")
+    assert engine.worker.claim_one().run_id == run_id
+
+
+def test_steps_of_a_worker_that_nobody_knows_are_found_by_the_next_that_comes(engine: Engine) -> None:
+    engine.start(definition("a"))
+    unknown = engine.new_worker()
+    unknown.claim_one()
+    engine.connection.execute("delete from pgorch._worker_leases where worker_id = %s", [unknown.id])
+    other = engine.new_worker()
+    other.beat_everywhere()
+    assert other.claim_one().attempt == 2
+
+
+def test_a_lease_outlasts_its_worker_by_ten_minutes_and_goes(engine: Engine) -> None:
+    known = "select count(*) from pgorch._worker_leases where worker_id = %s"
+    leaving = engine.new_worker()
+    leaving.leave()
+    for minutes, kept in ((9, True), (6, False)):
+        engine.jump(f"{minutes} minutes")
+        engine.worker.enlist()
+        engine.worker.beat_everywhere()
+        assert bool(engine.value(known, leaving.id)) is kept
+
+
+def test_not_each_heartbeat_writes(engine: Engine) -> None:
+    written = "select array_agg(xmin::text || ctid::text) from pgorch._worker_leases"
+    engine.worker.enlist()
+    engine.worker.beat_everywhere()
+    before = engine.value(written)
+    engine.jump("0.5 seconds")
+    assert engine.worker.beat()["alive"] is True
+    assert engine.value(written) == before
+    engine.jump(f"{engine.worker.lease_seconds / 4} seconds")
+    engine.worker.beat_everywhere()
+    assert engine.value(written) != before
+
+
 def test_a_worker_that_has_left_gets_nothing(engine: Engine) -> None:
     engine.start(definition("a"))
     leaving = engine.new_worker()
@@ -354,3 +410,29 @@ def test_a_worker_serves_queues_with_names(engine: Engine, queues: Any) -> None:
     with pytest.raises(Exception, match="queue") as caught:
         engine.new_worker(queues=queues)
     assert getattr(caught.value, "sqlstate", None) == "OR006"
+
+
+def test_a_worker_that_leaves_while_its_run_is_resumed_strands_no_step(engine: Engine, database: str) -> None:
+    run_id, other = engine.start(chain("a b")), engine.new_worker()
+    engine.worker.claim_one("a")
+    engine.value("select pgorch.pause(%s)", run_id)
+    with open_connection(database, autocommit=False) as operator:
+        operator.execute("select pgorch.resume(%s)", (run_id,))
+        # The run is paused and not paused: who leaves cannot know in which lane its step belongs.
+        assert engine.worker.leave() == 0
+        operator.commit()
+    other.beat()
+    assert engine.rows("select held, deaths from pgorch.steps") == [{"held": None, "deaths": 0}]
+    assert other.claim_one("a").attempt == 2
+    assert engine.kinds(run_id) == ["run_paused", "run_resumed"]
+
+
+def test_a_long_lease_is_not_cut_by_somebody_with_a_short_one(engine: Engine) -> None:
+    patient = engine.new_worker(lease_seconds=300)
+    engine.worker.beat_everywhere()
+    left = engine.value(
+        "select extract(epoch from min(l.expires_at) - pgorch.clock_now()) from pgorch._worker_leases l"
+        " where l.worker_id = %s",
+        patient.id,
+    )
+    assert 290 < left <= 330

@@ -1,5 +1,6 @@
 """Maps: every item a step of its own."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -148,6 +149,92 @@ def test_two_maps_side_by_side_do_not_mix(engine: Engine) -> None:
     assert engine.state(run_id)["x"] == [2, 4, 6]
     assert engine.state(run_id)["y"] == [-1, -2, -3]
     assert engine.order(run_id).endswith(" j")
+
+
+def written(engine: Engine) -> Counter[str]:
+    """How many rows of steps and runs this session has written, as far as it has not told the server yet."""
+    rows = engine.rows(
+        "select relname, n_tup_ins as inserted, n_tup_del as deleted, n_tup_upd as updated,"
+        " n_tup_upd - n_tup_hot_upd as indexed"
+        " from pg_stat_xact_user_tables where schemaname = 'pgorch' and relname in ('steps', 'runs')"
+    )
+    return Counter({f"{r['relname']} {k}": n for r in rows for k, n in r.items() if k != "relname"})
+
+
+def test_items_that_ended_well_are_taken_as_a_set_and_the_next_ones_begin_in_their_rows(
+    engine: Engine,
+) -> None:
+    run_id = engine.start(mapped(concurrency=100), {"items": list(range(1000))})
+    steps = engine.worker.claim(100)
+    with engine.connection.transaction():
+        before = written(engine)
+        came = engine.worker.advance([(s, "success", s.item) for s in steps], want=100)
+        done = written(engine) - before
+    assert [s.item for s in came] == list(range(100, 200))
+    assert {s.step_id for s in came} == {s.step_id for s in steps}
+    assert not {s.lease_token for s in came} & {s.lease_token for s in steps}
+    # A row for each item, twice the map's own, and no new entry in an index.
+    assert done == {"steps updated": 102, "runs updated": 1}
+    # What the worker had before is over.
+    assert [r.kind for r in engine.worker.succeed(steps[0])] == ["refused"]
+    assert engine.value("select seq from pgorch.runs where id = %s", run_id) == 100
+
+
+def test_items_wait_in_their_lane_while_others_do(engine: Engine) -> None:
+    other = engine.graph(definition("x"))
+    run_id = engine.start(mapped(concurrency=2), {"items": [0, 1, 2, 3]}, bucket=0)
+    first, second = engine.worker.claim(2)
+    engine.start(other, bucket=0)
+    came = engine.worker.advance([(first, "success", 0)], want=1)
+    assert [s.node for s in came] == ["x"]
+    came += engine.worker.advance([(second, "success", 1)], want=1)
+    assert [s.item for s in came] == [None, 2], "what waited longest comes first"
+    came = engine.worker.advance([(s, "success", {}) for s in came], want=0)
+    assert came == [], "a worker that wants nothing is given nothing"
+    engine.run()
+    assert engine.state(run_id)["out"] == [0, 1, {}, {}]
+
+
+def test_an_item_that_goes_straight_on_knows_what_another_branch_has_written(engine: Engine) -> None:
+    graph = definition(
+        [
+            "a",
+            {
+                "id": "m",
+                "type": "map",
+                "function": "f",
+                "items": "${$.items}",
+                "concurrency": 1,
+                "into": "out",
+            },
+            "b",
+            "j",
+        ],
+        ["a>m", "a>b", "m>j", "b>j"],
+    )
+    engine.start(graph, {"items": [0, 1]})
+    engine.worker.succeed(engine.worker.claim_one("a"), {})
+    item, beside = sorted(engine.worker.claim(2), key=lambda s: str(s.node), reverse=True)
+    engine.worker.succeed(beside, {"news": 1})
+    [following] = engine.worker.succeed(item, 0, want=1)
+    assert (following.item, following.state["news"]) == (1, 1)
+
+
+@pytest.mark.parametrize("batch", [1, 200])
+def test_two_workers_share_a_map(engine: Engine, batch: int) -> None:
+    run_id = engine.start(mapped(concurrency=20), {"items": list(range(100))})
+    workers = [engine.worker, engine.new_worker(name="second")]
+    at_hand = [worker.claim(10) for worker in workers]
+    while any(at_hand):
+        for number, worker in enumerate(workers):
+            ended, left = at_hand[number][:batch], at_hand[number][batch:]
+            if ended:
+                came = worker.advance([(s, "success", s.item) for s in ended], want=len(ended))
+                at_hand[number] = left + came
+    engine.run()
+    assert engine.state(run_id)["out"] == list(range(100))
+    shares = "select count(*) as items from pgorch.history where kind = 'item_completed' group by worker_id"
+    assert [row["items"] for row in engine.rows(shares)] == [50, 50]
 
 
 def test_ten_thousand_items_do_no_harm(engine: Engine) -> None:

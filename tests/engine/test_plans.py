@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from psycopg.rows import DictRow, dict_row
 
+from tests.support.databases import direct
 from tests.support.engine import Engine, chain, definition
 
 HOT = "('runs', 'steps', 'history', '_history_rest', 'approvals', '_writes')"
@@ -21,7 +22,7 @@ READ = f"""
 @pytest.fixture
 def engine(fresh_database: str) -> Iterator[Engine]:
     """Statistics are the point here, so nobody else has used the database."""
-    with psycopg.connect(fresh_database, autocommit=True, row_factory=dict_row) as connection:
+    with psycopg.connect(direct(fresh_database), autocommit=True, row_factory=dict_row) as connection:
         yield Engine(connection)
 
 
@@ -123,7 +124,7 @@ def test_under_a_pinned_vacuum_horizon_a_claim_does_not_read_what_was_claimed_be
     with psycopg.connect(fresh_database) as holder:
         holder.execute("set transaction isolation level repeatable read")
         holder.execute("select from pgorch.settings")
-        read = []
+        read: list[int] = []
         cursor = None
         for _ in range(12):
             engine.value(
@@ -133,14 +134,61 @@ def test_under_a_pinned_vacuum_horizon_a_claim_does_not_read_what_was_claimed_be
             rows = engine.rows(
                 "select * from pgorch.advance(0, %s, '{}', '{}', '{}', '{}', 200, p_cursor => %s)",
                 engine.worker.id,
-                cursor,
+                cursor if len(read) % 4 else None,
             )
             cursor = next((r["message"] for r in rows if r["kind"] == "looked"), cursor)
             assert sum(r["kind"] == "step" for r in rows) == 200
             read.append(entries_read(engine.connection, "steps_claimable") - before)
-            # The margin of the cursor is two seconds, and a full look is made each second.
+            # Further than any margin of the cursor, once in a while.
             engine.jump("4 seconds" if len(read) % 4 == 0 else "0.2 seconds")
     full = [count for at, count in enumerate(read) if at % 4 == 0]
     behind_the_cursor = [count for at, count in enumerate(read) if at % 4]
     assert full[-1] > 1600, "nothing was left in the index: the horizon was not pinned"
     assert max(behind_the_cursor) < 900
+
+
+def indexes_read(connection: psycopg.Connection[DictRow]) -> dict[str, int]:
+    indexes = ("steps_pkey", "steps_leased", "steps_claimable", "steps_of_run", "steps_suspect")
+    return {index: entries_read(connection, index) for index in indexes}
+
+
+def test_under_a_pinned_vacuum_horizon_heartbeats_and_looks_read_nothing_of_what_is_over(
+    engine: Engine, fresh_database: str
+) -> None:
+    graph = engine.graph(definition("a"))
+    engine.worker.enlist()
+    gone = engine.new_worker(name="gone")
+    with psycopg.connect(fresh_database) as holder:
+        holder.execute("set transaction isolation level repeatable read")
+        holder.execute("select from pgorch.settings")
+        for worker in (engine.worker, gone):
+            for _ in range(4):
+                engine.value(
+                    "select pgorch.start_many(%s, array_fill('{}'::jsonb, array[500]), p_bucket => 0)", graph
+                )
+                steps = worker.claim(500)
+                assert len(steps) == 500
+                worker.advance([(step, "success", {}) for step in steps])
+        gone.leave()
+        # Now the table is said to be empty, and its indexes to be large.
+        engine.connection.execute("vacuum pgorch.steps")
+        cursor = "select array[n, n, n + interval '1 minute', 'infinity', n]::text from pgorch.clock_now() n"
+        look = (
+            "select * from pgorch.advance(0, %s, '{}', '{}', '{}', '{}', 5, p_asleep => true, p_cursor => %s)"
+        )
+        engine.jump("3 seconds")
+        engine.worker.beat(0)
+        engine.value(
+            "update pgorch._worker_leases set lanes_due_at = pgorch.clock_now() + '30 s' returning 1"
+        )
+        engine.jump("6 seconds")
+        before = indexes_read(engine.connection)
+        for _ in range(5):
+            engine.worker.beat(0)
+            engine.rows(look, engine.worker.id, engine.value(cursor))
+            engine.jump("1 second")
+        after = indexes_read(engine.connection)
+    read = {index: after[index] - before[index] for index in after}
+    # Of the one that left its steps are looked for, ever more seldom.
+    assert read.pop("steps_leased") <= 3 * 2000
+    assert sum(read.values()) < 50, read

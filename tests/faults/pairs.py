@@ -87,8 +87,9 @@ class Stage:
         self.next_version = f"{graph['name']}@2"
         self.other = self.engine.new_worker(name="other", lease_seconds=1e6)
 
-    def scene(self, *, failed: bool) -> Scene:
-        """A run as described above; if `failed`, one that has failed at that point and can be retried."""
+    def scene(self, *, failed: bool, paused: bool) -> Scene:
+        """A run as described above; if `failed`, one that has failed at that point and can be retried, and if
+        `paused`, one that was paused while its step was under way."""
         run_id = self.engine.start(self.graph, bucket=0)
         self.other.succeed(self.other.claim_one("begin"), {})
         holder = self.engine.new_worker(tools=["held"], name="holder")
@@ -101,6 +102,8 @@ class Stage:
         )
         if failed:
             self.other.fail(self.other.claim_one("free"), retryable=False)
+        if paused:
+            self.engine.value("select pgorch.pause(%s)", run_id)
         return Scene(self.engine, run_id, self.next_version, holder, step, self.other)
 
 
@@ -131,5 +134,6 @@ CALLS: dict[str, Callable[[Scene], Statement]] = {
     "retry": _of_run("select pgorch.retry(%s)"),
     "migrate": lambda s: ("select pgorch.move(%s, %s)", (s.run_id, s.next_version)),
     "pause": _of_run("select pgorch.pause(%s)"),
+    "resume": _of_run("select pgorch.resume(%s)"),
     "leave": lambda s: ("select pgorch.leave(0, %s::uuid)", (s.holder.id,)),
 }

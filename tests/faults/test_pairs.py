@@ -18,12 +18,12 @@ __all__ = ["fresh_database"]
 # Who comes too late is told so; who met another in the middle of the plain way is told to call again.
 WRONG_STATE, AGAIN = "OR002", "40001"
 # What takes the run's lock waits for whoever has it. A claim, a sweep and a heartbeat wait for no run.
-NEED_THE_RUN = {"complete", "fail", "cancel", "decide", "signal", "retry", "migrate", "pause"}
+NEED_THE_RUN = {"complete", "fail", "cancel", "decide", "signal", "retry", "migrate", "pause", "resume"}
 WAIT_FOR = dict.fromkeys(CALLS, NEED_THE_RUN) | {
     # It has a step and no run: who gets the run first waits at the step, if it changes that.
     "claim": {"cancel", "fail", "migrate", "pause", "retry"},
-    # It has a step and the row of its own lease; not the run.
-    "leave": {"cancel", "complete", "fail", "leave", "migrate"},
+    # It has the run, its step, and the row of its own lease.
+    "leave": NEED_THE_RUN | {"leave"},
     # It has the run, and the rows of the leases of who beats and of who is dead.
     "heartbeat": NEED_THE_RUN | {"heartbeat", "leave"},
     # The run has failed: nothing is live in it, so a result is refused without a look at the run.
@@ -75,7 +75,7 @@ def play_all(players: Players, first: str, *, commits: bool) -> None:
 
 
 def second_waits(players: Players, first: str, second: str, commits: bool) -> bool:
-    scene = players.stage.scene(failed=first == "retry")
+    scene = players.stage.scene(failed=first == "retry", paused=first == "resume")
     query, parameters = scene.call(first)
     players.first.execute(query.encode(), parameters)
     query, parameters = scene.call(second)
@@ -86,6 +86,8 @@ def second_waits(players: Players, first: str, second: str, commits: bool) -> bo
     else:
         players.first.rollback()
     counts = was_taken(players, scene, second, rival)
+    # Before anything else is done: what comes later may repair it.
+    assert violations(players.stage.engine.connection) == {}, f"{first}, then {second}"
     status = "failed" if first == "retry" else "completed"
     for name in [first] * commits + [second] * counts:
         status = {"cancel": "cancelled", "fail": "failed", "retry": "completed"}.get(name, status)

@@ -265,7 +265,7 @@ def test_the_decision_is_not_known_where_time_ran_out(graphs: Graphs) -> None:
         ({}, {"concurrency_key": "k"}, (False, False)),
         ({}, {"function": None, "sql": "select 1"}, (False, False)),
         ({}, {"function": "wait_for_approval"}, (False, False)),
-        ({}, {"type": "map", "items": []}, (False, False)),
+        ({}, {"type": "map", "items": []}, (True, False)),
         ({}, {"type": "wait", "function": None, "signal": "go"}, (False, False)),
         ({}, {"input": {}}, (True, False)),
     ],

@@ -28,7 +28,7 @@ from tests.language.drawing import (
     graph,
     rarely,
 )
-from tests.support.engine import Engine
+from tests.support.engine import Engine, definition
 from tests.support.invariants import violations
 from tests.support.reference import Key, Reference
 from tests.support.reference.machine import PERFORMED
@@ -156,6 +156,23 @@ def test_seeded_graphs_run_as_the_language_says(engine: Engine, seeds: range) ->
 def test_nothing_that_comes_with_a_failure_is_lost(engine: Engine) -> None:
     retries = sum(play(engine, Seeded(seed), together=70, broken=30) for seed in range(200, 220))
     assert retries > 5
+
+
+@pytest.mark.parametrize("item_first", [True, False])
+def test_a_map_ends_with_its_last_item_before_what_came_with_it_goes_on(
+    engine: Engine, item_first: bool
+) -> None:
+    """Handed in together with the last item, the other branch does not cancel a map that is over."""
+    engine.register("a", "b", "j")
+    items = {"type": "map", "function": "a", "items": "${$.list}", "input": {"item": "${$item}"}}
+    join = {"id": "j", "join": "any", "cancel_rest": True}
+    graph = definition(["a", items | {"id": "m", "into": "m"}, "b", join], ["a>m", "a>b", "m>j", "b>j"])
+    both = Both(engine, graph, {"list": [1, 2]})
+    both.hand_in((Key((), "task", "a", ()), "success", {}))
+    both.hand_in((Key((), "item", "m", (), 0), "success", 1))
+    last = [(Key((), "item", "m", (), 1), "success", 2), (Key((), "task", "b", ()), "success", {})]
+    both.hand_in(*last if item_first else last[::-1])
+    assert both.reference.state["m"] == [1, 2]
 
 
 def test_what_is_drawn_has_everything_in_it() -> None:

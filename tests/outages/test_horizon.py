@@ -8,11 +8,6 @@ from tests.outages.horizon import measure
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 
-@pytest.mark.xfail(
-    reason="Each heartbeat walks an index entry of every step ever leased (steps_leased, steps_claimable, and"
-    " steps_pkey in _recover): 40 blocks a step become 600 within a minute.",
-    strict=False,
-)
 def test_a_pinned_horizon_slows_no_claim() -> None:
     with steady_ground(fsync=False) as (ground, graph):
         report = measure(ground, graph, seconds=60, rate=300, clean_seconds=150)

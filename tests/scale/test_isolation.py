@@ -88,7 +88,6 @@ def use_everything(engine: Engine) -> None:
     engine.jump("1 minute")
     worker.enlist()
     worker.beat(MINE)
-    assert engine.value("select pgorch.is_to_drain(%s, %s)", MINE, worker.id) is False
     leaving = Worker(engine.connection, worker.tools, engine.buckets).enlist()
     assert len(leaving.claim(5)) == 1
     assert leaving.leave() == 1
@@ -303,7 +302,7 @@ def test_the_document_of_a_run_touches_its_bucket_alone(
 CALLED = """
     advance approval_document approve approve_plain beat cancel check_move claim_deliveries comment
     create_schedule decide delete_schedule diff_states enlist_worker explain export_run fire_schedule fork
-    is_to_drain leave move pause pause_schedule perform_sql reassign record_delivery reject resend_delivery
+    leave move pause pause_schedule perform_sql reassign record_delivery reject resend_delivery
     resume resume_schedule retry run_document run_events run_progress run_sql_steps run_state run_tree
     schedule_document set_labels signal skip start start_many state_at tend_deliveries tick timeline
     trigger_schedule watch_run

@@ -122,7 +122,7 @@ def connection(
         yield shared_connection.get()
     else:
         with psycopg.connect(
-            database, autocommit=True, row_factory=dict_row, application_name="test"
+            direct(database), autocommit=True, row_factory=dict_row, application_name="test"
         ) as connection:
             yield connection
 

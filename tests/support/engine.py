@@ -356,7 +356,7 @@ class Engine:
         )
 
     def without_fast_path(self) -> None:
-        """From now on every result is settled one by one."""
+        """From now on every result is settled one by one, those of a map's items too."""
         self.connection.execute("update pgorch.nodes set fast_out = false, fast_in = false")
 
 

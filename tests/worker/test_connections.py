@@ -10,6 +10,8 @@ from pgorch.database.connection import connect
 from pgorch.worker import connections
 from pgorch.worker.connections import open_async
 from pgorch.worker.identity import Timing
+from pgorch.worker.schedules import Schedules
+from pgorch.worker.worker import Worker
 from tests.support.engine import chain, definition
 from tests.support.proxy import Proxy, sessions
 from tests.worker.conftest import Place
@@ -84,6 +86,32 @@ async def test_what_was_notified_while_the_listener_was_away_is_found(place: Pla
         await place.until_asleep()
         await kill(place, "listener")
         await place.ended(place.start(graph, {"n": 0}))
+
+
+@pytest.mark.sessions
+@pytest.mark.parametrize("payload", ["²", "9" * 5000, "-1", ""])
+async def test_a_payload_that_is_no_bucket_makes_nobody_deaf(place: Place, payload: str) -> None:
+    graph = declare_chain(place)
+    await place.work(timing=Timing(beat=5, poll=60, stall_exit=None))
+    await place.until_asleep()
+    place.connection.execute("select pg_notify('pgorch_work', %s)", (payload,))
+    unfinished = "select count(*) from pgorch.runs where finished_at is null"
+    for _ in range(2):
+        await place.until_asleep()
+        place.start(graph, {"n": 0})
+        await place.until(lambda: place.value(unfinished) == 0, seconds=4.0)
+
+
+async def test_a_task_beside_the_loop_that_breaks_ends_the_worker(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(self: Schedules) -> None:
+        raise ZeroDivisionError("nobody thought of this")
+
+    monkeypatch.setattr(Schedules, "run", broken)
+    worker = Worker(place.dsn, {}, name="broken")
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(worker.run(), 20)
 
 
 async def test_a_connection_that_does_not_answer_is_given_up(

@@ -39,7 +39,7 @@ async def test_a_worker_that_drains_finishes_what_runs_and_takes_nothing_more(pl
     run = place.run(run_id)
     assert run["state"] == {"a": 1}
     assert [(n["node"], n["attempt"]) for n in run["current_nodes"]] == [("b", 0)]
-    assert place.value("select count(*) from pgorch._worker_leases") == 0
+    assert place.value("select count(*) from pgorch.worker_list") == 0
 
 
 async def test_what_has_not_begun_is_given_back_uncounted(place: Place) -> None:
@@ -123,7 +123,7 @@ async def test_a_worker_drains_when_it_is_asked_to(place: Place) -> None:
     place.value("select pgorch.drain_worker('anna', 'ann')")
     await place.until(lambda: worker._to_drain)
     release.set()
-    await place.until(lambda: place.value("select count(*) from pgorch._worker_leases") == 0)
+    await place.until(lambda: place.value("select count(*) from pgorch.worker_list") == 0)
     assert [(n["node"], n["attempt"]) for n in place.run(run_id)["current_nodes"]] == [("b", 0)]
     audited = "select actor from pgorch.audit where action = 'drain_worker'"
     assert place.value(audited) == "ann"

@@ -7,6 +7,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from pgorch.database.worker_queries import Result
+from pgorch.worker.bell import Bell
+from pgorch.worker.handing_in import HandingIn
 from pgorch.worker.identity import Timing
 from tests.support.engine import chain, definition
 from tests.support.races import open_connection
@@ -40,6 +43,17 @@ async def test_a_run_that_somebody_holds_does_not_hold_up_the_others(
         assert place.run(run_id)["status"] == "running"
         holder.rollback()
     assert (await place.ended(run_id))["status"] == "completed"
+
+
+async def test_a_result_can_be_put_off_for_as_long_as_somebody_holds_its_run() -> None:
+    handing_in, result = HandingIn(1, Bell(), 9.0), Result(0, 1, "token", "success", "{}")
+    for _ in range(1100):
+        handing_in._put_off(result, "somebody holds its run")
+        (timer,) = handing_in._later.values()
+        assert timer.when() - asyncio.get_running_loop().time() <= 10
+        timer.cancel()
+        handing_in._hand_in_again(result)
+        handing_in._alone.clear()
 
 
 async def test_a_result_that_the_engine_refuses_to_store_fails_its_step_alone(

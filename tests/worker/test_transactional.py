@@ -1,6 +1,7 @@
 """Tools whose writes commit with the checkpoint of their step, or not at all."""
 
 import asyncio
+import threading
 from typing import Any
 
 import psycopg
@@ -228,6 +229,41 @@ async def test_more_transactions_than_connections_wait_for_their_turn(place: Pla
     await place.all_ended()
     assert rows(place) == len(runs)
     assert len(sessions(place.connection, "transaction")) <= 8
+
+
+@KINDS
+async def test_what_times_out_while_it_waits_for_a_connection_is_not_begun(place: Place, kind: str) -> None:
+    held, release, begun = 0, threading.Event(), []
+
+    @place.tool(transactional=True)
+    def hold() -> None:
+        nonlocal held
+        held += 1
+        release.wait(30)
+
+    @place.tool(name="hold_async", transactional=True)
+    async def hold_async() -> None:
+        nonlocal held
+        held += 1
+        await asyncio.to_thread(release.wait, 30)
+
+    declare(place, kind, lambda ctx: begun.append(ctx.run_id), timeout=0.3)
+    holders = place.graph("hold" if kind == "sync" else "hold_async")
+    waiter = place.graph("a")
+    await place.work(slots=20)
+    holding = place.start_many(holders, [{}] * 8)
+    try:
+        await place.until(lambda: held == 8)
+        late = place.start(waiter)
+        assert (await place.ended(late))["error"]["type"] == "Timeout"
+    finally:
+        release.set()
+    await place.all_ended()
+    assert {place.run(run)["status"] for run in holding} == {"completed"}
+    # Whoever still waited for a connection has had one since.
+    next_one = place.start(holders)
+    assert (await place.ended(next_one))["status"] == "completed"
+    assert (begun, rows(place)) == ([], 0)
 
 
 async def test_an_ordinary_tool_has_no_connection(place: Place) -> None:

@@ -143,9 +143,13 @@ class Reference:
         Returns what has come to life.
         """
         before = self.live()
+        runs: list[Reference] = []
         for key, outcome, value in ends:
             if key in self.live():
+                runs.append(self.of(key.path))
                 self._complete(key, outcome, value)
+        for run in runs:
+            run._end_maps()
         self._settle_all()
         return self.live() - before
 
@@ -158,6 +162,12 @@ class Reference:
             self._item(self._at((key.node, key.rounds)), key.item or 0, outcome, value)
         else:
             self._attempt(self._at((key.node, key.rounds)), outcome, value)
+
+    def _end_maps(self) -> None:
+        """The end of its last item is that of a map: it counts as one of the things that end at once."""
+        for visit in list(self._visits):
+            if visit.items:
+                self._ends(visit)
 
     def _settle_all(self) -> None:
         """From the runs furthest below upwards."""
