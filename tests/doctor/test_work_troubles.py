@@ -145,7 +145,7 @@ def test_steps_that_are_leased_to_a_worker_that_is_gone_are_named(look: Examine,
     assert sound(look("leases"))
     engine.connection.execute("update pgorch._worker_leases set expires_at = now() - interval '1 minute'")
     bad(look("leases"), "1 steps are still leased")
-    serve(engine, "a").beat()
+    serve(engine, "a").beat_everywhere()
     assert sound(look("leases"))
 
 
