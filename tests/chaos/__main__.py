@@ -19,6 +19,8 @@ from tests.chaos.ground import FAKETIME, ground
 from tests.chaos.liveness import liveness
 from tests.chaos.plan import standard
 
+DRIVERS = 32
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Faults under load.")
@@ -26,7 +28,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="of what is drawn; else one that is printed")
     parser.add_argument("--minutes", type=float, default=10.0, help="how long faults are injected")
     parser.add_argument("--runs", type=int, help="so many at most")
-    parser.add_argument("--drivers", type=int, default=48, help="runs at once")
+    parser.add_argument(
+        "--drivers", type=int, default=DRIVERS,
+        help="runs at once (%(default)s: fewer wait, mostly; more take each other's time on two cores)",
+    )  # fmt: skip
     parser.add_argument("--lease", type=float, default=10.0, help="of the workers, in seconds")
     parser.add_argument("--no-fsync", action="store_true", help="for trying things out")
     parser.add_argument("--keep", action="store_true", help="keep the logs of the processes")

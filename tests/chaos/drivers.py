@@ -112,6 +112,8 @@ class Drivers:
             elif document["status"] == "awaiting_approval" and not asked:
                 asked = True
                 path = f"/v1/runs/{run_id}/decide"
+                # Who asked comes first: only that he asked can keep him from deciding.
+                await self._ask("decide", path, {"decision": "approved"}, run_id)
                 await asyncio.gather(
                     self._ask("decide", path, {"decision": "approved"}, run_id, actor="ada"),
                     self._ask("decide", path, {"decision": "rejected"}, run_id, actor="bob"),
@@ -151,6 +153,7 @@ class Drivers:
             self._ground.call_log.add(
                 verb=verb, key=key, run_id=run_id or told, actor=actor, status=status,
                 answer=answer if status // 100 == 2 else None, sent=body if verb == "decide" else None,
+                digest=digest(body["initial_state"]["payload"]) if verb == "start" else None,
             )  # fmt: skip
             if status not in _NOT_SAID or self.abandoned:
                 return status, answer

@@ -5,8 +5,9 @@ Each returns how often it could be seen that it happened; what can only be seen 
 
 import contextlib
 import random
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import psycopg
@@ -14,9 +15,10 @@ import psycopg
 from tests.chaos.drivers import Drivers
 from tests.chaos.ground import FAKETIME, Ground, value
 from tests.chaos.processes import Process
+from tests.chaos.tools import POISONS
 
-CLOCK_SHIFT_SECONDS = 5
-_POISONS = ("exit", "segfault", "kill")
+CLOCK_FAULT, CLOCK_SHIFT_SECONDS = 30, 5
+_KILLED = frozenset({-signal.SIGKILL})
 _SESSIONS = "select count(*) filter (where {}(a.pid)) from pg_stat_activity a where {}"
 _OURS = "a.datname = current_database() and a.application_name like 'pgorch %'"
 _CANCELLING = f"""
@@ -81,7 +83,7 @@ def freeze_worker(scene: Scene) -> int:
 
 def poison(scene: Scene) -> int:
     """Seen later: runs that failed with WorkerLost."""
-    scene.drivers.extra.append(("poison", {"way": scene.random.choice(_POISONS)}))
+    scene.drivers.extra.append(("poison", {"way": scene.random.choice(list(POISONS))}))
     return 0
 
 
@@ -162,27 +164,36 @@ class Fault:
     """What is counted as proof."""
     counter: tuple[str, ...] = ()
     """Of the proxies' counters, if the proof is there."""
+    deaths: Collection[int] = ()
+    """With what it makes workers end."""
 
 
+DEADLY = frozenset(POISONS.values())
 FAULTS = (
-    Fault(1, "worker killed", 3, kill_worker, "processes ended by signal 9"),
+    Fault(1, "worker killed", 3, kill_worker, "processes ended by signal 9", deaths=_KILLED),
     Fault(2, "worker paused for two leases", 1, freeze_worker, "leases that were declared dead meanwhile"),
-    Fault(4, "step that takes its worker with it", 1, poison, "runs that failed with WorkerLost"),
-    Fault(10, "server dies during recovery", 1, server_dies_during_recovery, "servers that were gone"),
+    Fault(
+        4, "step that takes its worker with it", 1, poison, "runs that failed with WorkerLost",
+        deaths=DEADLY,
+    ),
+    Fault(
+        10, "server dies during recovery", 1, server_dies_during_recovery, "servers that were gone",
+        deaths=_KILLED,
+    ),
     Fault(12, "sessions terminated", 2, terminate_sessions, "sessions"),
     Fault(13, "statements cancelled", 2, cancel_statements, "statements under way"),
     Fault(14, "listeners cut", 2, cut_listeners, "sessions"),
     Fault(17, "64 branches end at once", 2, branches_at_once, "runs that completed"),
-    Fault(30, "database clock jumps 5 s", 2, shift_clock, "times that the server's clock was off"),
+    Fault(CLOCK_FAULT, "database clock jumps 5 s", 2, shift_clock, "times that the server's clock was off"),
     Fault(
         32, "request or reply of commits lost", 3, lose_commits, "commits", ("request eaten", "reply eaten")
     ),
     Fault(33, "half-open connections", 2, hole, "messages swallowed", ("swallowed",)),
     Fault(34, "slow link", 2, slow_link, "messages delayed", ("delayed",)),
     Fault(35, "connections reset", 2, reset_connections, "connections", ("reset",)),
-)
+)  # fmt: skip
 
 
 def usable() -> tuple[Fault, ...]:
     """Those that can be made here: the clock jumps only where libfaketime is installed."""
-    return tuple(fault for fault in FAULTS if fault.number != 30 or FAKETIME)
+    return tuple(fault for fault in FAULTS if fault.number != CLOCK_FAULT or FAKETIME)

@@ -58,6 +58,6 @@ GRAPHS["child"]["nodes"][1]["graph"] = "chaos_chain"
 
 # How often each is drawn. The others are started by faults.
 WEIGHTS = {
-    "chain": 5, "fan_out": 2, "loop": 2, "approval": 2, "timer": 2, "signal": 2, "child": 2, "transfer": 3,
+    "chain": 5, "fan_out": 4, "loop": 2, "approval": 2, "timer": 2, "signal": 2, "child": 2, "transfer": 3,
     "keyed": 1, "cancel": 1,
 }  # fmt: skip

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from tests.chaos.drivers import Drivers
-from tests.chaos.faults import Scene, poison
+from tests.chaos.faults import DEADLY, Scene, poison
 from tests.chaos.ground import Ground
-from tests.chaos.plan import until_quiet
+from tests.chaos.plan import until_quiet, warm_up
 from tests.chaos.verdict import Injected, Verdict, judge
 
 RUNS = 150
@@ -101,6 +101,11 @@ async def liveness(ground: Ground, *, seed: int, drivers: int, runs: int = RUNS)
     problems: list[str] = []
     slowest: float | None = 0.0
     crowd: Drivers | None = None
+    before = Drivers(ground, seed=seed, count=drivers)
+    driving = asyncio.create_task(before.drive())
+    await warm_up(ground)
+    before.stopping = True
+    await until_quiet(before, driving)
     for number, (what, fault, proof) in enumerate(LASTING, 1):
         later = crowd
         crowd = Drivers(ground, seed=seed + number, count=drivers, limit=runs)
@@ -122,7 +127,7 @@ async def liveness(ground: Ground, *, seed: int, drivers: int, runs: int = RUNS)
     await asyncio.to_thread(ground.mend)
     assert crowd is not None
     verdict = await asyncio.to_thread(
-        judge, ground, crowd, quiet_seconds=slowest, clock_shift=0.0, settle_seconds=130
+        judge, ground, crowd, quiet_seconds=slowest, deaths=DEADLY, clock_shift=0.0, settle_seconds=130
     )
     verdict.injected, verdict.lasted = injected, time.monotonic() - began
     verdict.problems += problems

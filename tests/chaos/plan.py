@@ -11,12 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 
+from tests.chaos.checker.footprint import footprint
 from tests.chaos.drivers import Drivers
-from tests.chaos.faults import CLOCK_SHIFT_SECONDS, Fault, Scene, usable
+from tests.chaos.faults import CLOCK_FAULT, CLOCK_SHIFT_SECONDS, Fault, Scene, usable
 from tests.chaos.ground import Ground
 from tests.chaos.verdict import Injected, Verdict, judge
 
 EVERY_SECONDS = 2.0
+WARM_SECONDS = 2.0
 QUIET_SECONDS = 60.0
 
 
@@ -53,6 +55,16 @@ class Hand:
             self.injected[fault.number] += 1
             self.seen[fault.number] += seen
 
+    @property
+    def deaths(self) -> set[int]:
+        """With what workers may have ended, after what was injected."""
+        return {code for fault in usable() if self.injected[fault.number] for code in fault.deaths}
+
+    @property
+    def clock_shift(self) -> int:
+        """By how much the database's clock has been off."""
+        return CLOCK_SHIFT_SECONDS if self.injected[CLOCK_FAULT] else 0
+
     def rest(self) -> None:
         """Returns when every fault is over."""
         self._pool.shutdown(wait=True)
@@ -66,7 +78,9 @@ async def standard(ground: Ground, *, seed: int, seconds: float, runs: int | Non
     hand = Hand(scene, seed)
     driving = asyncio.create_task(crowd.drive())
     began = time.monotonic()
-    while time.monotonic() - began < seconds and not driving.done():
+    await warm_up(ground)
+    over = time.monotonic() + seconds
+    while time.monotonic() < over and not driving.done():
         hand.draw()
         await asyncio.sleep(EVERY_SECONDS)
     await asyncio.to_thread(hand.rest)
@@ -83,13 +97,25 @@ async def standard(ground: Ground, *, seed: int, seconds: float, runs: int | Non
         ground,
         crowd,
         quiet_seconds=quiet,
-        clock_shift=CLOCK_SHIFT_SECONDS,
+        deaths=hand.deaths,
+        clock_shift=hand.clock_shift,
         settle_seconds=5 if short else 130,
     )
     verdict.injected = injected
     verdict.problems += hand.problems
     verdict.lasted = time.monotonic() - began
     return verdict
+
+
+async def warm_up(ground: Ground) -> None:
+    """Notes what the processes hold under load, while nothing is wrong yet."""
+
+    def note() -> None:
+        with ground.connect() as connection:
+            footprint(connection, "before")
+
+    await asyncio.sleep(WARM_SECONDS)
+    await asyncio.to_thread(note)
 
 
 async def until_quiet(crowd: Drivers, driving: "asyncio.Task[None]") -> float | None:

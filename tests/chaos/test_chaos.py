@@ -19,6 +19,13 @@ async def played(found: Ground, *, seed: int, count: int, runs: int) -> tuple[Dr
     return crowd, await until_quiet(crowd, driving)
 
 
+async def judged(found: Ground, *, count: int, runs: int) -> Verdict:
+    crowd, quiet = await played(found, seed=1, count=count, runs=runs)
+    return await asyncio.to_thread(
+        judge, found, crowd, quiet_seconds=quiet, deaths=(), clock_shift=0, settle_seconds=0
+    )
+
+
 # An engine that is wrong: what it does at a moment that a trigger chooses.
 WRONG = {
     "I3 a signal that was acknowledged is there": (
@@ -46,22 +53,28 @@ def test_a_wrong_engine_is_seen(invariant: str) -> None:
     with ground(seed=1, lease=2, workers=1, apis=1, fsync=False) as found:
         with found.connect() as connection:
             connection.execute(WRONG[invariant].encode())
-
-        async def judged() -> Verdict:
-            crowd, quiet = await played(found, seed=1, count=10, runs=40)
-            return await asyncio.to_thread(
-                judge, found, crowd, quiet_seconds=quiet, clock_shift=0, settle_seconds=0
-            )
-
-        verdict = asyncio.run(judged())
+        verdict = asyncio.run(judged(found, count=10, runs=40))
     assert invariant in verdict.violations
+    assert not verdict.whole
+
+
+@pytest.mark.long
+@pytest.mark.timeout(120)
+def test_processes_that_end_by_themselves_are_a_problem() -> None:
+    with ground(seed=1, lease=2, workers=2, apis=1, fsync=False) as found:
+        for process in (found.workers[0], found.apis[0]):
+            assert process.kill()
+        verdict = asyncio.run(judged(found, count=4, runs=20))
+    told = [problem.partition(":")[0] for problem in verdict.problems]
+    assert told == [f"{name} ended by itself with -9, 1 times" for name in ("worker-0", "api-0")]
+    assert verdict.violations == {}
     assert not verdict.whole
 
 
 @pytest.mark.timeout(180)
 def test_the_standard_plan_for_some_seconds() -> None:
     with ground(seed=4, lease=2, workers=2, apis=1, fsync=False) as found:
-        verdict = asyncio.run(standard(found, seed=4, seconds=6, runs=40, drivers=12))
+        verdict = asyncio.run(standard(found, seed=4, seconds=6, runs=80, drivers=12))
     print(verdict)
     assert verdict.whole, str(verdict)
     assert any(fault.seen for fault in verdict.injected)

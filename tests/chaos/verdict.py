@@ -1,7 +1,9 @@
 """What came of it: everything is asked that must hold, and figures are taken."""
 
+import itertools
 import time
 from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,13 +11,17 @@ import psycopg
 from psycopg.rows import DictRow
 
 from tests.chaos.checker.check import bring, check
-from tests.chaos.checker.checks import CHECKS
+from tests.chaos.checker.checks import BY_SQL, CHECKS
+from tests.chaos.checker.footprint import settled
 from tests.chaos.drivers import Drivers
 from tests.chaos.ground import Ground
 from tests.chaos.logs import entries
+from tests.chaos.sink import digest
 from tests.support.invariants import violations
 
 _AUTOVACUUM_SECONDS = 60.0
+# Keepalives end a session whose process was cut off.
+_GIVEN_UP_SECONDS = 30.0
 _DEAD_ROWS = "I28 hot tables hold little that is dead"
 _SESSIONS = "I28 no session is left, nor a transaction open"
 _FIGURES = """
@@ -24,13 +30,16 @@ _FIGURES = """
            (select count(*) from contract.results where accepted) as steps,
            (select count(*) from contract.results where kind = 'attempt_lost') as lost,
            (select count(*) from contract.claims) as claims,
+           (select string_agg(format('%s sessions, %s locks, %s temporary files %s the faults', f.sessions,
+                                     f.locks, f.temp_files, f.moment), '; ' order by f.moment desc)
+            from outside.footprints f) as held,
            (select count(*) from outside.ext_api) as calls,
            (select count(*) from outside.ext_effect) as effects,
            (select count(*) from outside.ext_read) as reads,
            (select count(*) from outside.ext_effect e join contract.runs r on r.id = e.run_id
             where e.what = 'begin' and r.status <> 'cancelled' and e.node <> 'poison') as executions,
            (select count(*) from contract.results h join contract.runs r on r.id = h.run_id
-            where h.accepted and r.status <> 'cancelled' and h.node <> 'transfer') as successes
+            where h.accepted and r.status <> 'cancelled') as successes
 """
 
 
@@ -94,6 +103,7 @@ class Verdict:
             f"({f['executions']} for {f['successes']}); attempts lost {f['lost']}",
             f"compared: {f['claims']} claims, {f['effects']} beginnings and ends of tools, "
             f"{f['calls']} calls, {f['reads']} readings",
+            f"held: {f['held']}",
             f"ended: {_counted(self.ended)}",
             f"errors: {_counted(self.errors) or 'none'}; answers of the API: {_counted(self.statuses)}",
             "processes ended: "
@@ -110,20 +120,32 @@ class Verdict:
 
 
 def judge(
-    ground: Ground, crowd: Drivers, *, quiet_seconds: float | None, clock_shift: float, settle_seconds: float
+    ground: Ground,
+    crowd: Drivers,
+    *,
+    quiet_seconds: float | None,
+    deaths: Collection[int],
+    clock_shift: float,
+    settle_seconds: float,
 ) -> Verdict:
-    """Ends all processes in good order, brings the logs in, and asks. Dead rows may be cleared and sessions
-    end for so long."""
+    """Looks what the processes hold, ends them in good order, brings the logs in, and asks.
+
+    `deaths`: with what the faults made workers end. `settle_seconds`: so long dead rows may be cleared and
+    sessions end."""
     with ground.connect() as connection:
         left = _not_ended(connection)
+        settled(connection, _GIVEN_UP_SECONDS)
     codes = ground.crew.end()
     problems = [f"{name} ended with {code} when it was told to" for name, code in codes.items() if code]
+    problems += unexplained({worker.name: worker.exits for worker in ground.workers}, deaths)
+    problems += unexplained({api.name: api.exits for api in ground.apis}, ())
     problems += [f"{name} did not end when it was told to" for name, code in codes.items() if code is None]
     with ground.connect() as connection:
         connection.execute("insert into outside.circumstances values (1, %s, 10)", [clock_shift])
         bring(connection, "ext_api", entries(ground.calls))
         bring(connection, "ext_effect", entries(ground.effects))
-        bring(connection, "ext_read", entries(ground.reads))
+        with ground.connect() as other:
+            bring(connection, "ext_read", itertools.chain(entries(ground.reads), _read_by_sql(other)))
         if settle_seconds < _AUTOVACUUM_SECONDS:
             # There is no time for it to come by; what it could clear away is what nothing holds.
             connection.execute("vacuum")
@@ -141,6 +163,28 @@ def judge(
     return Verdict(
         found, dict(figures), quiet_seconds, left, crowd.statuses, crowd.ended, crowd.errors, problems, exits
     )
+
+
+def unexplained(exits: Mapping[str, Counter[int]], deaths: Collection[int]) -> list[str]:
+    """Processes that ended while nobody told them to, and with a code that no fault gives them."""
+    return [
+        f"{name} ended by itself with {code}, {times} times: see its log (--keep)"
+        for name, codes in exits.items()
+        for code, times in sorted(codes.items())
+        if code not in deaths
+    ]
+
+
+def _read_by_sql(connection: psycopg.Connection[DictRow]) -> Iterator[dict[str, Any]]:
+    """The state of every run, as a last reader."""
+    rows = connection.execute(
+        "select r.id as run_id, r.status, r.seq, pgorch.run_state(r.id) -> 'payload' as payload"
+        " from contract.runs r"
+    )
+    for row in rows:
+        payload = row.pop("payload")
+        read = None if payload is None else digest(payload)
+        yield {"at": time.time(), "reader": BY_SQL, "digest": read, **row}
 
 
 def _not_ended(connection: psycopg.Connection[DictRow]) -> list[str]:

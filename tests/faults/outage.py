@@ -11,7 +11,7 @@ from tests.crash.conftest import Crew, kill_server
 _STEPS = "select count(*) from pgorch.history"
 _MEASURED_SECONDS = 2.0
 # More than two workers end while this is measured.
-_RUNS = 15_000
+_RUNS = 40_000
 
 
 class Recovery(NamedTuple):

@@ -61,7 +61,7 @@ async def test_what_is_down_is_asked_no_more_often_than_its_limit_says(place: Pl
         assert (await place.ended(place.start(unrelated)))["status"] == "completed"
         down_for = time.monotonic() - began_at
         asked = len(sink.messages)
-        injected(how, f"{asked} calls in {down_for:.1f} s, none answered with success")
+        injected(how, asked, f"{asked} calls in {down_for:.1f} s, none answered with success")
         assert asked <= BURST + PER_SECOND * down_for * 1.1
         assert {place.run(run)["finished_at"] for run in runs} == {None}
         sink.status = 204

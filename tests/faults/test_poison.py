@@ -22,8 +22,7 @@ def test_after_three_deaths_the_step_is_given_up(crew: Crew, tool: str) -> None:
         (worker,) = crew.hire()
         worker.join(30)
         codes.append(worker.exitcode)
-    injected(f"a tool that ends in a {tool}", f"exit codes {codes}")
-    assert codes == [-signal.SIGSEGV] * 3
+    injected(f"a tool that ends in a {tool}", codes == [-signal.SIGSEGV] * 3, f"exit codes {codes}")
     assert_given_up(crew, run_id)
 
 
@@ -41,8 +40,9 @@ def test_after_three_ends_for_want_of_memory_the_step_is_given_up(crew: Crew) ->
             (run_id,) = (run_id,) if run_id else crew.start(graph)
             worker.join(60)
             codes.append(worker.exitcode)
-        injected("a memory limit of 64 MB", f"exit codes {codes}, {refusals(limited)} refusals")
-    assert codes == [-signal.SIGKILL] * 3
+        refused = refusals(limited)
+        killed = codes == [-signal.SIGKILL] * 3
+        injected("a memory limit of 64 MB", refused and killed, f"exit codes {codes}, {refused} refusals")
     assert_given_up(crew, run_id)
 
 
@@ -82,9 +82,8 @@ def test_a_tool_that_holds_the_interpreter_loses_its_lease_and_writes_nothing(cr
 
 def test_a_poison_step_is_given_up_and_the_others_hardly_notice(crew: Crew) -> None:
     seen = poison_among(crew, 1000)
-    injected("os._exit in a tool, among 1,000 good runs", f"{seen.deaths} processes died")
+    injected("os._exit in a tool, among 1,000 good runs", seen.deaths == 3, f"{seen.deaths} processes died")
     print(seen)
-    assert seen.deaths == 3
     assert seen.given_up_after <= 60
     # The goal is 0.9; on a machine that others use as well, one measurement shows no such difference.
     assert seen.beside > 0.6 * seen.without

@@ -1,6 +1,7 @@
 """Fault 10, figure G5: the server dies while the work of a dead worker is being recovered, over and over."""
 
 import random
+import signal
 import time
 
 import pytest
@@ -34,7 +35,8 @@ def test_the_server_dies_during_recovery_again_and_again(own_crew: Crew, own_ser
         own_server.start()
         crew.reconnect()
         workers += crew.hire()
-    injected(f"kill -9 of a worker and 0.2 s later of the server, seed {seed}", f"exit codes {codes}")
+    done = f"kill -9 of a worker and 0.2 s later of the server, seed {seed}"
+    injected(done, codes == [-signal.SIGKILL] * ROUNDS, f"exit codes {codes}")
     crew.all_ended()
     assert crew.value("select array_agg(distinct status::text) from pgorch.runs") == ["completed"]
     assert crew.value("select count(*) = 300 and count(distinct run_id) = 300 from payments")
@@ -45,7 +47,7 @@ def test_the_server_dies_during_recovery_again_and_again(own_crew: Crew, own_ser
 
 def test_work_goes_on_within_seconds_of_a_restart(own_crew: Crew, own_server: EmbeddedServer) -> None:
     seen = seconds_to_recover(own_crew, own_server, away=1.0)
-    injected("the server killed under load", f"a session ended with: {seen.farewell}")
+    injected("the server killed under load", seen.farewell != "", f"a session ended with: {seen.farewell}")
     print(seen)
     assert seen.first_step <= 2.0
     # Goal: 90 %. A machine that others use as well varies by more from second to second.

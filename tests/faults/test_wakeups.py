@@ -16,7 +16,7 @@ pytestmark = pytest.mark.long
 def test_runs_started_while_every_listener_is_ended_are_found_by_looking(crew: Crew) -> None:
     before = sessions_opened(crew.connection)
     seen = start_while_deaf(crew, 200, 6.0)
-    injected("every listener ended as soon as it is there", f"{seen.cuts} were ended")
+    injected("every listener ended as soon as it is there", seen.cuts)
     print(seen)
     assert seen.stranded == 0
     assert seen.slowest <= 1.0 + 1.0, "a second, and what a busy machine takes"
@@ -47,7 +47,8 @@ def test_a_full_queue_of_notifications_fails_no_commit(own_crew: Crew, own_serve
             except psycopg.Error as full:
                 problem = full
         usage = crew.value("select pg_notification_queue_usage()")
-        injected("a listener stuck in a transaction", f"{problem.diag.message_primary}, {usage:.2f} full")
+        said = f"{problem.diag.message_primary}, {usage:.2f} full"
+        injected("a listener stuck in a transaction", usage > 0.9, said)
         sleeper(crew, asleep=True)
         graph = crew.graph("step")
         runs = crew.start(graph, 5)
@@ -59,9 +60,10 @@ def test_a_full_queue_of_notifications_fails_no_commit(own_crew: Crew, own_serve
 
 def test_notifications_cost_little(crew: Crew) -> None:
     seen = cost_of_notify(crew, writers=32, seconds=3.0)
-    injected("32 writers and somebody who sleeps all the time", f"{seen.heard} notifications heard")
+    injected(
+        "32 writers and somebody who sleeps all the time", seen.heard, f"{seen.heard} notifications heard"
+    )
     print(seen)
-    assert seen.heard > 0
     # The goal is 0.9; two measurements on a machine that others use too differ by more. When each of these
     # commits notified, it was 0.32.
     assert seen.with_notify > 0.6 * seen.without

@@ -35,18 +35,21 @@ def measure(starts: int, *, between: float = 8.0, eaten: float = 0.02) -> str:
         line.set(eat_request=eaten, eat_reply=eaten)
         callers = Callers(apis, graph, clients=16, most=starts).start()
         restarts, began = 0, time.monotonic()
-        while len({call.key for call in callers.calls if call.status == 200}) < starts:
-            time.sleep(between)
+        while True:
+            callers.join(between)
+            if callers.given_up or not callers.under_way:
+                break
             cluster.stop(signal.SIGQUIT)
             time.sleep(0.5)
             cluster.start()
             restarts += 1
         took = time.monotonic() - began
-        callers.join()
+        callers.stop()
         line.clear()
         ground.reconnect()
         ground.all_ended(600)
         acknowledged = callers.check(ground.db)
+        assert acknowledged == starts, f"given up after a minute: {callers.given_up}"
         unknown = sum(call.status == 0 for call in callers.calls)
         refused = sum(call.status == 503 for call in callers.calls)
         ground.check()

@@ -45,6 +45,8 @@ class Callers:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self.calls: list[Call] = []
+        self.given_up: list[str] = []
+        """Keys that were not answered with 200 for a minute, and are not repeated."""
         self._threads = [
             threading.Thread(target=self._call_on, args=(n,), daemon=True) for n in range(clients)
         ]
@@ -63,6 +65,10 @@ class Callers:
         deadline = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+
+    @property
+    def under_way(self) -> bool:
+        return any(thread.is_alive() for thread in self._threads)
 
     @property
     def acknowledged(self) -> dict[str, UUID]:
@@ -107,6 +113,8 @@ class Callers:
                 if call.status == 200:
                     break
                 time.sleep(0.05)
+            else:
+                self.given_up.append(key)
             time.sleep(self._pause)
 
 
@@ -125,12 +133,13 @@ class _Line:
             self._open.request("POST", "/graph/run", body, headers)
             answer = self._open.getresponse()
             content: dict[str, Any] = json.loads(answer.read())
-        except (OSError, http.client.HTTPException):
+            run_id = UUID(content["run_id"]) if answer.status == 200 else None
+        except (OSError, http.client.HTTPException, ValueError):
+            # ValueError: the answer was cut off, or is not of the API.
             if self._open is not None:
                 self._open.close()
             self._open = None
             return Call(key, sent, time.monotonic() - sent, 0)
-        run_id = UUID(content["run_id"]) if answer.status == 200 else None
         took = time.monotonic() - sent
         return Call(key, sent, took, answer.status, run_id, answer.headers.get("retry-after"))
 

@@ -12,6 +12,10 @@ MOST_DEATHS = 3
 WASTED_SHARE = 0.05
 # Below so many successes a share says nothing.
 ENOUGH_SUCCESSES = 1000
+# A pool may have grown, and something is always under way.
+MORE_SESSIONS, MORE_LOCKS = 4, 10
+# Who reads the states in the database itself, among the readers.
+BY_SQL = "SQL"
 
 CHECKS: dict[str, str] = {
     "I1 every run has ended": """
@@ -70,18 +74,17 @@ CHECKS: dict[str, str] = {
         where not exists (select from contract.runs r where r.id = e.run_id)
     """,
     "I7 a result counts under the last token of its visit": """
-        select r.run_id, format('%s, attempt %s, entry %s', r.node, r.attempt, r.seq) as why
+        select r.run_id,
+               format('%s, attempt %s, entry %s: made under token %s, the last claim has %s',
+                      r.node, r.attempt, r.seq, r.token, c.number) as why
         from contract.results r
         left join lateral (
-            select c.* from contract.claims c
-            where c.run_id = r.run_id and c.node = r.node and c.worker_id = r.worker_id
-              and c.attempt = r.attempt and c.started_at = r.started_at
-              and (r.item is null or c.item is not distinct from r.item)
-            order by c.entry desc limit 1) c on true
-        where r.accepted and (c.entry is null or exists (
-            select from contract.claims l
-            where l.run_id = c.run_id and l.node = c.node and l.born = c.born
-              and l.item is not distinct from c.item and l.entry > c.entry))
+            select l.attempt, l.worker_id, contract.number_of(l.token) as number from contract.log l
+            where l.what = 'claimed' and l.run_id = r.run_id and l.node = r.node and l.born < r.seq
+              and (r.item is null or l.item = r.item)
+            order by l.born desc, l.entry desc limit 1) c on true
+        where r.accepted
+          and (r.token, r.attempt, r.worker_id) is distinct from (c.number, c.attempt, c.worker_id)
     """,
     "I8 tokens grow": """
         select t.run_id, format('%s: %s after %s', t.node, t.number, t.earlier) as why
@@ -132,15 +135,12 @@ CHECKS: dict[str, str] = {
         where h.n is distinct from t.n
     """,
     "I18 each success had an effect": """
-        select c.run_id, format('%s, attempt %s', c.node, c.attempt) as why
+        select r.run_id, format('%s, attempt %s, token %s', r.node, r.attempt, r.token) as why
         from contract.results r
-        join contract.claims c
-          on c.run_id = r.run_id and c.node = r.node and c.worker_id = r.worker_id and c.attempt = r.attempt
-         and c.started_at = r.started_at and (r.item is null or c.item is not distinct from r.item)
-        where r.accepted and r.node <> 'transfer' and not exists (
+        where r.accepted and not exists (
             select from outside.ext_effect e
-            where e.what = 'begin' and e.run_id = c.run_id and e.node = c.node and e.born = c.born
-              and (c.item is null or e.item is null or e.item = c.item))
+            where e.what = 'begin' and e.run_id = r.run_id and e.node = r.node and e.token = r.token
+              and (r.item is null or e.item is null or e.item = r.item))
     """,
     "I18 each execution belongs to a claim": """
         select e.run_id, format('%s, attempt %s, token %s', e.node, e.attempt, e.token) as why
@@ -244,17 +244,32 @@ CHECKS: dict[str, str] = {
               union all select format('prepared transaction %s', p.gid) from pg_prepared_xacts p
               union all select format('slot %s', p.slot_name) from pg_replication_slots p) s
     """,
+    "I28 processes hold no more than before the faults": f"""
+        select null::uuid as run_id, format('%s %s, %s before', h.n, h.what, h.earlier) as why
+        from outside.footprints a
+        join outside.footprints b on a.moment = 'after' and b.moment = 'before'
+        cross join lateral (values ('sessions', a.sessions, b.sessions, {MORE_SESSIONS}),
+                                   ('locks', a.locks, b.locks, {MORE_LOCKS}),
+                                   ('temporary files', a.temp_files, b.temp_files, 0))
+            h(what, n, earlier, slack)
+        where h.n > h.earlier + h.slack
+    """,
     "I28 hot tables hold little that is dead": """
         select null::uuid as run_id,
                format('%s: %s dead, %s live', t.relname, t.n_dead_tup, t.n_live_tup) as why
         from pg_stat_user_tables t
         where t.schemaname = 'pgorch' and t.n_dead_tup >= 2 * t.n_live_tup + 5000
     """,
-    "I29 what was given is what is read": """
-        select t.run_id, format('%s digests', count(distinct t.digest)) as why
-        from (select run_id, digest from outside.ext_effect where digest is not null
-              union all select run_id, digest from outside.ext_read where digest is not null) t
-        group by t.run_id having count(distinct t.digest) > 1
+    "I29 what was given is what is read": f"""
+        select r.root as run_id,
+               string_agg(distinct format('%s: %s', t.place, left(t.digest, 8)), ', ') as why
+        from (select 'given' as place, run_id, digest from outside.ext_api where verb = 'start' and {OK}
+              union all select 'by tools', run_id, digest from outside.ext_effect
+              union all select case reader when '{BY_SQL}' then 'by SQL' else 'by the API' end, run_id, digest
+              from outside.ext_read) t
+        join contract.runs r on r.id = t.run_id
+        where t.digest is not null
+        group by r.root having count(distinct t.digest) > 1
     """,
     "I31 transfers keep the total": """
         select null::uuid as run_id, format('the accounts hold %s together', sum(a.balance)) as why
@@ -269,7 +284,7 @@ CHECKS: dict[str, str] = {
         from (select count(*) as n from outside.ext_effect e join contract.runs r on r.id = e.run_id
               where e.what = 'begin' and r.status <> 'cancelled' and e.node <> 'poison') e,
              (select count(*) as n from contract.results h join contract.runs r on r.id = h.run_id
-              where h.accepted and r.status <> 'cancelled' and h.node <> 'transfer') r
+              where h.accepted and r.status <> 'cancelled') r
         where r.n >= {ENOUGH_SUCCESSES} and e.n > r.n * (1 + {WASTED_SHARE})
     """,
 }

@@ -65,13 +65,16 @@ create index on contract.log (run_id, token);
 
 create view contract.runs as
 select r.id, g.name as graph, r.status::text, r.status >= 'completed' as over, r.initiator, r.idempotency_key as key,
-       r.created_at, r.finished_at, r.error, r.seq
+       r.created_at, r.finished_at, r.error, r.seq,
+       -- A child is given what its parent has.
+       coalesce(r.parent_run_id, r.id) as root
 from pgorch.runs r join pgorch.graphs g on g.id = r.graph_id;
 
--- What workers' results came to, and what was noted of their deaths.
+-- What workers' results came to, and what was noted of their deaths. `token` is what the tool itself put into its result:
+-- all else the engine copies from the row of the step as it is when the result comes, whoever sent it.
 create view contract.results as
 select h.run_id, h.seq, h.kind::text, h.node, h.item, h.attempt, h.worker_id, h.started_at, h.at,
-       h.kind in ('step_completed', 'item_completed') as accepted
+       (h.output ->> ('token_' || h.node))::bigint as token, h.kind in ('step_completed', 'item_completed') as accepted
 from pgorch.history h
 where h.worker_id is not null and h.attempt is not null;
 
@@ -126,9 +129,10 @@ create schema outside;
 create table outside.accounts (id integer primary key, balance bigint not null);
 create table outside.transfers (run_id uuid not null, node text not null, born integer not null, amount bigint not null);
 
--- Every call of the API as its caller saw it. status 0: nobody knows.
+-- Every call of the API as its caller saw it. status 0: nobody knows. digest: of the payload that a run was started with.
 create table outside.ext_api (
-    number bigint, at double precision, verb text, key text, run_id uuid, actor text, status integer, answer jsonb, sent jsonb);
+    number bigint, at double precision, verb text, key text, run_id uuid, actor text, status integer, answer jsonb, sent jsonb,
+    digest text);
 -- What arrived at the sink: the beginnings and ends of executions of tools.
 create table outside.ext_effect (
     number bigint, at double precision, what text, run_id uuid, node text, born integer, item integer, attempt integer,
@@ -136,5 +140,7 @@ create table outside.ext_effect (
 -- What readers saw, each in its order.
 create table outside.ext_read (
     number bigint, at double precision, reader text, run_id uuid, status text, seq integer, digest text);
+-- What pgorch's processes hold of the server, before the faults and when all is quiet again.
+create table outside.footprints (moment text primary key check (moment in ('before', 'after')), sessions integer, locks integer, temp_files integer);
 -- Of the run of the harness: connections before the faults, largest shift of the database's clock in seconds.
 create table outside.circumstances (sessions integer, clock_shift double precision, quiet_seconds double precision);
