@@ -11,6 +11,7 @@ from pgorch.database.connection import connect_sync
 from pgorch.database.pooling import settle_sync
 from pgorch.doctor import disk, horizon, schema, server, sessions, settings, work
 from pgorch.doctor.finding import Ask, Finding, Limits
+from pgorch.errors import PgorchError
 
 # A check that takes longer on a large and busy database says so instead.
 _STATEMENT = "5s"
@@ -65,7 +66,7 @@ def examine(
             finding
             for name, check in _checks(ask, dsn, direct_dsn)
             if only is None or name in only
-            for finding in _tried(name, check)
+            for finding in _tried(connection, name, check)
         ]
 
 
@@ -84,14 +85,14 @@ def _checks(ask: Ask, dsn: str, direct_dsn: str | None) -> Iterator[tuple[str, C
         yield name, partial(check, ask)
     yield "pooler", lambda: sessions.pooler(ask, direct_dsn)
     yield "notifications", lambda: sessions.notifications(ask, direct_dsn or dsn)
-    found = schema.schema(ask)
-    yield "schema", lambda: [found]
-    if found.level == "ok":
+    found = _tried(ask.connection, "schema", lambda: [schema.schema(ask)])
+    yield "schema", lambda: found
+    if found[0].level == "ok":
         for name, check in _OF_THE_SCHEMA:
             yield name, partial(check, ask)
 
 
-def _tried(name: str, check: Callable[[], list[Finding]]) -> list[Finding]:
+def _tried(connection: Connection[Any], name: str, check: Callable[[], list[Finding]]) -> list[Finding]:
     try:
         return check()
     except psycopg.errors.QueryCanceled:
@@ -99,9 +100,12 @@ def _tried(name: str, check: Callable[[], list[Finding]]) -> list[Finding]:
     except psycopg.errors.InsufficientPrivilege as error:
         role = "grant pg_monitor to the role, or ask as another"
         return [Finding(name, "unknown", f"cannot be seen: {error.diag.message_primary}", role)]
-    except psycopg.OperationalError as error:
-        if error.sqlstate is None:
-            raise
-        return [Finding(name, "unknown", f"could not be found out: {error.diag.message_primary}")]
     except psycopg.Error as error:
+        # Without the database there is nothing to find out; a second connection is a check's own trouble.
+        if connection.closed:
+            raise
         return [Finding(name, "unknown", f"could not be found out: {error.diag.message_primary or error}")]
+    except PgorchError as error:
+        if connection.closed:
+            raise
+        return [Finding(name, "unknown", f"could not be found out: {error}", error.hint or "")]

@@ -61,7 +61,8 @@ def wraparound(ask: Ask) -> list[Finding]:
     """Of all databases of the server: it refuses writes to all when one of them is there."""
     row = ask.row(
         """
-        select d.datname as database, age(d.datfrozenxid)::bigint as transactions,
+        select d.datname as database, quote_ident(d.datname) as quoted,
+               age(d.datfrozenxid)::bigint as transactions,
                mxid_age(d.datminmxid)::bigint as multixacts, d.datallowconn as allowed
         from pg_database d order by greatest(age(d.datfrozenxid), mxid_age(d.datminmxid)) desc limit 1
         """
@@ -73,4 +74,9 @@ def wraparound(ask: Ask) -> list[Finding]:
         return [Finding("wraparound", "ok", found)]
     level = "problem" if worse >= ask.limits.wraparound_problem else "warning"
     found += "; at the end the server takes no more writes"
-    return [Finding("wraparound", level, found, f'vacuumdb --freeze --jobs 2 --dbname "{row["database"]}"')]
+    mend = f'vacuumdb --freeze --jobs 2 --dbname "{row["database"]}"'
+    if not row["allowed"]:
+        # Nobody can connect to it, vacuumdb neither: template0 is such a one.
+        allow = f"alter database {row['quoted']} allow_connections"
+        mend = f"{allow} true; {mend}; {allow} false"
+    return [Finding("wraparound", level, found, mend)]

@@ -29,7 +29,8 @@ def pooler(ask: Ask, direct_dsn: str | None) -> list[Finding]:
             there = direct.execute(_PLACE).fetchone()
     except PgorchError as error:
         found = f"the direct DSN cannot be used: {error}"
-        return [Finding("pooler", "problem", found, "Correct PGORCH_DIRECT_DSN, or unset it.")]
+        mend = "Correct PGORCH_DIRECT_DSN, or unset it; if it is right, see what is said of connections."
+        return [Finding("pooler", "problem", found, mend)]
     here = tuple(ask.row(_PLACE).values())
     if not own:
         found = "the direct DSN leads through a pooler, too: workers refuse to start"

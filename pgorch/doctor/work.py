@@ -119,17 +119,31 @@ def leases(ask: Ask) -> list[Finding]:
 
 
 def stuck_runs(ask: Ask) -> list[Finding]:
-    """Due and untouched although a worker has the tool, and runs with nothing live at all."""
+    """Due and untouched although a worker has the tool; runs with nothing live at all; steps held in vain."""
     late = ask.rows(
         f"""
         {_LANES}
         select l.tool, l.queue, s.run_id, s.node,
                extract(epoch from pgorch.clock_now() - s.ready_at)::float8 as seconds
         from lanes l
+        -- The oldest of each priority: behind more urgent ones it can wait for ever.
         cross join lateral (
-            select s.run_id, s.node, s.ready_at from pgorch.steps s
-            where s.bucket = l.bucket and s.lane_queue = l.queue and s.lane_tool = l.tool
-            order by s.priority desc, s.ready_at, s.id limit 1) s
+            with recursive levels(priority) as (
+                (select s.priority from pgorch.steps s
+                 where s.bucket = l.bucket and s.lane_queue = l.queue and s.lane_tool = l.tool
+                 order by s.priority desc limit 1)
+                union all
+                select n.priority from levels p cross join lateral (
+                    select s.priority from pgorch.steps s
+                    where s.bucket = l.bucket and s.lane_queue = l.queue and s.lane_tool = l.tool
+                      and s.priority < p.priority
+                    order by s.priority desc limit 1) n)
+            select o.* from levels p cross join lateral (
+                select s.run_id, s.node, s.ready_at from pgorch.steps s
+                where s.bucket = l.bucket and s.lane_queue = l.queue and s.lane_tool = l.tool
+                  and s.priority = p.priority
+                order by s.ready_at, s.id limit 1) o
+            order by o.ready_at limit 1) s
         where s.ready_at < pgorch.clock_now() - make_interval(secs => %s)
           and not exists (select from pgorch.limits m where m.name in (l.tool, ltrim(l.queue, '!')))
         order by s.ready_at
@@ -141,7 +155,7 @@ def stuck_runs(ask: Ask) -> list[Finding]:
         row = late[0]
         found = f"run {row['run_id']} waits at {row['node']} for the tool {row['tool']}"
         found += f" since {spoken(row['seconds'])}"
-        more = f" (and first steps of {len(late) - 1} other lanes)" if late[1:] else ""
+        more = f" (and steps of {len(late) - 1} other lanes)" if late[1:] else ""
         findings.append(Finding("stuck runs", "problem", found + more, f"pgorch runs show {row['run_id']}"))
     lost = ask.rows(
         "select r.id from pgorch.runs r where r.finished_at is null and not exists ("
@@ -153,6 +167,17 @@ def stuck_runs(ask: Ask) -> list[Finding]:
         findings.append(
             Finding("stuck runs", "problem", found + more, f"pgorch runs fork {lost[0]['id']} --from NODE")
         )
+    held = ask.rows(
+        "select r.id from pgorch.runs r where r.finished_at is null and r.status <> 'paused' and exists ("
+        " select from pgorch.steps s where s.bucket = r.bucket and s.run_id = r.id and s.held = 'paused')"
+        " limit 10"
+    )
+    if held:
+        run_id = held[0]["id"]
+        found = f"run {run_id} holds steps as a paused run does, and is not paused: they never begin"
+        more = f" ({len(held)}{' or more' if len(held) == 10 else ''} such runs)" if held[1:] else ""
+        mend = f"pgorch runs pause {run_id}; pgorch runs resume {run_id}"
+        findings.append(Finding("stuck runs", "problem", found + more, mend))
     return findings or [Finding("stuck runs", "ok", "none")]
 
 

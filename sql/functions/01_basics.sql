@@ -56,6 +56,12 @@ $$;
 comment on function pgorch._raise(text, text, text, text) is
     'OR001 lease lost, OR002 wrong state, OR003 not found, OR004 invalid graph, OR005 idempotency conflict, OR006 invalid value, OR007 not allowed.';
 
+create or replace function pgorch._passes(p_state text) returns boolean
+    language plpgsql immutable
+    as $$ begin return left(p_state, 2) in ('40', '53', '55', '57'); end $$;
+comment on function pgorch._passes(text) is
+    'May the same come out well the next time? So it is with deadlocks, locks, resources and a shutdown, whose fault is not with what was tried.';
+
 create or replace function pgorch._user() returns name
     language plpgsql stable
     as $$

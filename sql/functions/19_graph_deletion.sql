@@ -5,24 +5,35 @@ create or replace function pgorch.delete_graph(p_graph text, p_actor text defaul
     language plpgsql
     set search_path = pg_catalog, pgorch, pg_temp
     set jit = off set enable_seqscan = off
-    set lock_timeout = '5s'
     as $$
 declare
     v_actor constant text := pgorch._actor(p_actor);
+    -- An id is made later, but for what its clock may be set back meanwhile.
+    v_since constant uuid := pgorch._first_id_of(clock_timestamp() - interval '5 seconds');
     v_graph pgorch.graphs;
     v_waits jsonb[];
 begin
     perform pgorch._check_unused(pgorch.find_graph(p_graph));
-    -- Whoever starts a run, moves one or creates a parent has read this table in the same transaction. So once it is
-    -- locked, nobody does so with this graph, and what was done is seen.
+    -- To look at all runs takes as long as there are many, and is done before everybody is kept out. What comes in the
+    -- meantime is known by its id: no run is moved to a version that somebody has locked.
+    select g.* into v_graph from pgorch.graphs g where g.id = pgorch.find_graph(p_graph) for no key update skip locked;
+    if v_graph.id is null then
+        perform pgorch._raise('OR002', format('%s is being deleted, or a run moved to it, by another transaction just now', p_graph),
+            'Try again once that has ended; pg_stat_activity shows it.');
+    end if;
     begin
-        lock table pgorch.graphs in access exclusive mode;
-    exception when lock_not_available then
-        perform pgorch._raise('OR002', 'a transaction that uses graphs has been open for 5 seconds, so none can be deleted now',
-            'Try again once it has ended; pg_stat_activity shows it.');
+        -- Whoever is starting a run by now, and has its id already, is waited out.
+        perform pgorch._lock_graphs();
+        raise exception using errcode = 'OR000';
+    exception when sqlstate 'OR000' then
+        null;
     end;
-    select g.* into v_graph from pgorch.graphs g where g.id = pgorch.find_graph(p_graph);
+    perform pgorch._check_without_runs(v_graph, null);
+    -- Whoever starts a run or creates a parent has read this table in the same transaction. So once it is locked, nobody
+    -- does so with this graph, and what was done is seen.
+    perform pgorch._lock_graphs();
     perform pgorch._check_unused(v_graph.id);
+    perform pgorch._check_without_runs(v_graph, v_since);
     v_waits := array(select distinct n.wait_row - 'key' - 'condition' from pgorch.nodes n where n.graph_id = v_graph.id and n.wait_row is not null);
     delete from pgorch.graphs g where g.id = v_graph.id;
     graph_id := v_graph.id;
@@ -36,6 +47,30 @@ end
 $$;
 comment on function pgorch.delete_graph(text, text) is
     'Deletes a version of a graph (an id, a name for its latest, or name@version) that no run, no schedule and no other graph uses, and the triggers of its waits on rows where no other graph needs them. watched: tables whose trigger could not be dropped; their owner can.';
+
+create or replace function pgorch._lock_graphs() returns void
+    language plpgsql
+    -- While this waits, everybody else waits behind it: not for long, and then they have their turn.
+    set lock_timeout = '300ms'
+    as $$
+declare
+    v_until constant timestamptz := clock_timestamp() + interval '5 seconds';
+begin
+    loop
+        begin
+            lock table pgorch.graphs in access exclusive mode;
+            return;
+        exception when lock_not_available then
+            if clock_timestamp() > v_until then
+                perform pgorch._raise('OR002', 'a transaction that uses graphs has been open for 5 seconds, so none can be deleted now',
+                    'Try again once it has ended; pg_stat_activity shows it.');
+            end if;
+        end;
+        perform pg_sleep(0.3);
+    end loop;
+end
+$$;
+comment on function pgorch._lock_graphs() is 'Keeps everybody from the graphs until the transaction ends; OR002 if somebody uses them for long.';
 
 create or replace function pgorch._check_unused(p_graph_id uuid) returns void
     language plpgsql
@@ -61,17 +96,30 @@ begin
         perform pgorch._raise('OR002', format('%s@%s is started by the schedule %s', v_graph.name, v_graph.version, v_schedule),
             'Let it start another version, or delete it first.');
     end if;
+end
+$$;
+comment on function pgorch._check_unused(uuid) is 'Raises OR002 if a schedule or another graph names a version.';
+
+create or replace function pgorch._check_without_runs(p_graph pgorch.graphs, p_since uuid) returns void
+    language plpgsql
+    as $$
+begin
     -- A run can be in any bucket, and there are 256 at most.
     for v_bucket in 0 .. 255 loop
-        if pgorch._has_runs(v_bucket, p_graph_id) then
-            perform pgorch._raise('OR002', format('%s@%s has runs', v_graph.name, v_graph.version),
+        if p_since is null and pgorch._has_runs(v_bucket, p_graph.id) or pgorch._has_runs_since(v_bucket, p_graph.id, p_since) then
+            perform pgorch._raise('OR002', format('%s@%s has runs', p_graph.name, p_graph.version),
                 'A version is kept as long as its runs, also the finished ones: their history is read by it.');
         end if;
     end loop;
 end
 $$;
-comment on function pgorch._check_unused(uuid) is 'Raises OR002 if a run, a schedule or another graph needs a version. Reads all runs if none does: for those who delete.';
+comment on function pgorch._check_without_runs(pgorch.graphs, uuid) is
+    'Raises OR002 if a version has runs, from this id on; null: any, for which all runs are read if there are none.';
 
 create or replace function pgorch._has_runs(p_bucket integer, p_graph_id uuid) returns boolean
     language plpgsql stable
     as $$ begin return exists (select from pgorch.runs r where r.bucket = p_bucket and r.graph_id = p_graph_id); end $$;
+
+create or replace function pgorch._has_runs_since(p_bucket integer, p_graph_id uuid, p_since uuid) returns boolean
+    language plpgsql stable
+    as $$ begin return exists (select from pgorch.runs r where r.bucket = p_bucket and r.id >= p_since and r.graph_id = p_graph_id); end $$;

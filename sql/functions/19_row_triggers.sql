@@ -48,7 +48,8 @@ comment on function pgorch._watch_tables(uuid) is 'Puts triggers pgorch_row_wait
 
 create or replace function pgorch._unwatch_table(p_table text, p_key_column text) returns boolean
     language plpgsql
-    set lock_timeout = '5s'
+    -- Nobody can use graphs meanwhile, and whoever writes to the table waits behind this.
+    set lock_timeout = '200ms'
     as $$
 declare
     v_trigger record;

@@ -31,8 +31,13 @@ begin
     end if;
     -- What an old snapshot shows may be long past.
     if pgorch._sees_commits() then
-        select r.output, r.problem into output, problem
-        from pgorch._matching_row(p_graph.owner, v_table, v_column, v_key, v_condition) r;
+        begin
+            select r.output, r.problem into output, problem
+            from pgorch._matching_row(p_graph.owner, v_table, v_column, v_key, v_condition) r;
+        exception when lock_not_available then
+            -- The look of the timer is as good.
+            null;
+        end;
         if output is not null or problem is not null then
             return;
         end if;
@@ -104,6 +109,9 @@ create or replace function pgorch._row_key(p_table text, p_key_column text, p_ke
 begin
     execute format('select to_jsonb($1::%s) #>> %L', pgorch._key_type(p_table, p_key_column), '{}') into key using p_key;
 exception when others then
+    if pgorch._passes(sqlstate) then
+        raise;
+    end if;
     problem := jsonb_build_object('type', 'BadWait', 'retryable', false,
         'message', format('%s has no row with the key %s: %s', p_table, left(p_key, 100), sqlerrm));
 end
@@ -113,6 +121,8 @@ comment on function pgorch._row_key is 'A key as text, written as the row itself
 create or replace function pgorch._matching_row(
     p_owner name, p_table text, p_key_column text, p_key text, p_condition jsonpath, out output jsonb, out problem jsonb)
     language plpgsql
+    -- A batch may look at many rows of a table that somebody keeps locked.
+    set lock_timeout = '5ms'
     as $$
 begin
     if not has_table_privilege(p_owner, p_table::regclass, 'select') then
@@ -130,10 +140,13 @@ begin
     execute format('select to_jsonb(t) from %s t where t.%I = $1::%s and pgorch._row_fits(to_jsonb(t), $2) limit 1',
         p_table::regclass, p_key_column, pgorch._key_type(p_table, p_key_column)) into output using p_key, p_condition;
 exception when others then
+    if pgorch._passes(sqlstate) then
+        raise;
+    end if;
     problem := jsonb_build_object('type', 'RowUnreadable', 'message', format('%s cannot be read: %s', p_table, sqlerrm));
 end
 $$;
-comment on function pgorch._matching_row is 'The row with a key that fulfils the condition; null if there is none.';
+comment on function pgorch._matching_row is 'The row with a key that fulfils the condition; null if there is none. Raises 55P03 while somebody keeps the table locked.';
 
 create or replace function pgorch._row_fits(p_row jsonb, p_condition jsonpath) returns boolean
     language plpgsql immutable
@@ -306,7 +319,8 @@ declare
     v_until constant xid8 := coalesce((p_data ->> 'until')::xid8, pg_snapshot_xmax(v_snapshot));
     v_pause constant interval := coalesce((p_data ->> 'pause')::interval, interval '100 milliseconds');
     v_again boolean;
-    v_found record;
+    v_output jsonb;
+    v_problem jsonb;
     v_owner name;
 begin
     if p_data ? 'row' then
@@ -320,12 +334,16 @@ begin
     -- Asked before the look: who has ended by now is seen by it.
     v_again := not pgorch._sees_commits() or pgorch._is_being_written(v_wait.table_name, v_snapshot, v_until);
     select g.owner into v_owner from pgorch.graphs g where g.id = p_run.graph_id;
-    select r.* into v_found
-    from pgorch._matching_row(v_owner, v_wait.table_name, v_wait.key_column, v_wait.row_key, v_wait.condition) r;
-    if v_found.problem is not null then
-        perform pgorch._end_wait(p_bucket, p_run, p_step, 'error', null, p_now, p_error => v_found.problem);
-    elsif v_found.output is not null then
-        perform pgorch._end_wait(p_bucket, p_run, p_step, 'success', v_found.output, p_now);
+    begin
+        select r.output, r.problem into v_output, v_problem
+        from pgorch._matching_row(v_owner, v_wait.table_name, v_wait.key_column, v_wait.row_key, v_wait.condition) r;
+    exception when lock_not_available then
+        v_again := true;
+    end;
+    if v_problem is not null then
+        perform pgorch._end_wait(p_bucket, p_run, p_step, 'error', null, p_now, p_error => v_problem);
+    elsif v_output is not null then
+        perform pgorch._end_wait(p_bucket, p_run, p_step, 'success', v_output, p_now);
     elsif v_again then
         insert into pgorch.timers (bucket, run_id, step_id, due_at, kind, data)
         values (p_bucket, p_run.id, p_step.id, p_now + v_pause, 'recheck',
@@ -334,7 +352,7 @@ begin
 end
 $$;
 comment on function pgorch._recheck_row is
-    'Looks at the row of a wait once more, and again as long as a transaction is under way that may have changed it without seeing the wait. p_data: the timer''s; "row" is the row as it was when it should have woken the run.';
+    'Looks at the row of a wait once more, and again as long as a transaction is under way that may have changed it without seeing the wait, or keeps the table locked. p_data: the timer''s; "row" is the row as it was when it should have woken the run.';
 
 create or replace function pgorch._is_being_written(p_table text, p_snapshot pg_snapshot, p_until xid8) returns boolean
     language plpgsql

@@ -68,43 +68,59 @@ create or replace function pgorch.start(
 declare
     v_actor constant text := pgorch._actor(p_actor);
     v_graph_id constant uuid := pgorch.find_graph(p_graph);
-    v_bucket integer := p_bucket;
-    v_ids uuid[];
-    v_earlier record;
-    v_digest text;
 begin
     perform pgorch._checked_start(v_graph_id, array[p_input], p_priority, p_queue, p_bucket, p_labels);
     if p_idempotency_key is null then
-        v_bucket := coalesce(v_bucket, floor(random() * pgorch.bucket_count())::integer);
-        return (pgorch._start(v_bucket, v_graph_id, array[p_input], null, p_priority, p_queue, v_actor, p_labels => p_labels))[1];
+        return (pgorch._start(coalesce(p_bucket, floor(random() * pgorch.bucket_count())::integer), v_graph_id, array[p_input], null,
+                              p_priority, p_queue, v_actor, p_labels => p_labels))[1];
     end if;
+    if p_bucket <> pgorch._key_bucket(p_idempotency_key) then
+        -- There the same key would be another one.
+        perform pgorch._raise('OR006', format('a run with the idempotency key %s lives in bucket %s, where the key does, and not in %s',
+            pgorch._quoted(p_idempotency_key), pgorch._key_bucket(p_idempotency_key), p_bucket), 'Leave the bucket out.');
+    end if;
+    return pgorch._start_once(pgorch._key_bucket(p_idempotency_key), p_graph, v_graph_id, p_input, p_idempotency_key, p_priority, p_queue,
+                              v_actor, p_labels);
+end
+$$;
+comment on function pgorch.start is
+    'Starts a run of a graph (an id, a name, or name@version) and returns its id. With an idempotency key the same request gives the same run. It exists when the caller''s transaction commits.';
 
-    if p_idempotency_key = '' or length(p_idempotency_key) > 200 then
+create or replace function pgorch._start_once(
+    p_bucket integer, p_graph text, p_graph_id uuid, p_input jsonb, p_key text, p_priority integer, p_queue text, p_actor text, p_labels jsonb)
+    returns uuid
+    language plpgsql
+    as $$
+declare
+    -- Over the graph as it was named: the same request after a new version of the graph is still the same request.
+    v_digest constant text := encode(sha256(convert_to(concat_ws(E'\n', p_graph, p_input, nullif(jsonb_strip_nulls(jsonb_build_object(
+        'labels', nullif(p_labels, '{}'), 'priority', nullif(p_priority, 0), 'queue', p_queue)), '{}')), 'UTF8')), 'hex');
+    v_ids constant uuid[] := array[pgorch.new_run_id(p_bucket)];
+    v_earlier record;
+begin
+    if p_key = '' or length(p_key) > 200 then
         perform pgorch._raise('OR006', 'an idempotency key has 1 to 200 characters', 'Send a shorter one, for instance a UUID.');
     end if;
-    v_bucket := coalesce(v_bucket, pgorch._key_bucket(p_idempotency_key));
-    -- Over the graph as it was named: the same request after a new version of the graph is still the same request.
-    v_digest := encode(sha256(convert_to(concat_ws(E'\n', p_graph, p_input, nullif(jsonb_strip_nulls(jsonb_build_object(
-        'labels', nullif(p_labels, '{}'), 'priority', nullif(p_priority, 0), 'queue', p_queue)), '{}')), 'UTF8')), 'hex');
-    v_ids := array[pgorch.new_run_id(v_bucket)];
-    insert into pgorch._idempotency_keys (bucket, key, run_id, digest, created_at)
-    values (v_bucket, p_idempotency_key, v_ids[1], v_digest, pgorch.clock_now())
-    on conflict (bucket, key) do nothing;
-    if found then
-        return (pgorch._start(v_bucket, v_graph_id, array[p_input], v_ids, p_priority, p_queue, v_actor, p_idempotency_key, p_labels))[1];
-    end if;
-    select k.run_id, k.digest into v_earlier
-    from pgorch._idempotency_keys k where k.bucket = v_bucket and k.key = p_idempotency_key;
+    loop
+        insert into pgorch._idempotency_keys (bucket, key, run_id, digest, created_at)
+        values (p_bucket, p_key, v_ids[1], v_digest, pgorch.clock_now())
+        on conflict (bucket, key) do nothing;
+        if found then
+            return (pgorch._start(p_bucket, p_graph_id, array[p_input], v_ids, p_priority, p_queue, p_actor, p_key, p_labels))[1];
+        end if;
+        select k.run_id, k.digest into v_earlier from pgorch._idempotency_keys k where k.bucket = p_bucket and k.key = p_key;
+        -- Unless retention has let go of it in between.
+        exit when found;
+    end loop;
     if v_earlier.digest <> v_digest then
         perform pgorch._raise('OR005',
-            format('the idempotency key %s belongs to run %s, which was started with another graph, input, labels, priority or queue', p_idempotency_key, v_earlier.run_id),
+            format('the idempotency key %s belongs to run %s, which was started with another graph, input, labels, priority or queue', p_key, v_earlier.run_id),
             'Use a new key for a new request.');
     end if;
     return v_earlier.run_id;
 end
 $$;
-comment on function pgorch.start is
-    'Starts a run of a graph (an id, a name, or name@version) and returns its id. With an idempotency key the same request gives the same run. It exists when the caller''s transaction commits.';
+comment on function pgorch._start_once is 'Starts a run in a bucket, unless the key is known there: then it gives the run that was started with it.';
 
 create or replace function pgorch.start_many(
     p_graph text, p_inputs jsonb[], p_priority integer default 0, p_queue text default null,

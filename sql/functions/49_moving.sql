@@ -17,6 +17,12 @@ begin
         perform pgorch._raise('OR002', format('run %s cannot be moved: %s', p_run_id, v_problems[1]),
             'check_move() lists everything that stands in the way.', to_jsonb(v_problems)::text);
     end if;
+    -- delete_graph() has looked at the older runs before it locks the graphs.
+    perform from pgorch.graphs g where g.id = v_graph_id for share skip locked;
+    if not found then
+        perform pgorch._raise('OR002', format('run %s cannot be moved: somebody deletes %s just now', p_run_id, p_graph),
+            'Move it to another version, or try again.');
+    end if;
     v_run := pgorch._append(v_bucket, v_run, 'run_moved', v_now, p_actor => v_actor,
         p_output => jsonb_build_object('from', v_run.graph_id, 'to', v_graph_id));
     perform pgorch._audit(v_bucket, v_actor, 'move', p_run_id, p_before => jsonb_build_object('graph_id', v_run.graph_id),

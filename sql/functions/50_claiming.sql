@@ -152,6 +152,7 @@ declare
     v_limited boolean := false;
     v_claimed record;
     v_more boolean := false;
+    v_later boolean := false;
     v_again timestamptz := p_from;
     v_left timestamptz := coalesce(p_cursor[4], 'infinity');
     v_began timestamptz;
@@ -160,6 +161,8 @@ begin
     ids := '{}';
     if exists (select from pgorch._key_changes c where c.bucket = p_bucket and c.due_at between p_from and p_now) then
         v_admitted := pgorch._admit(p_bucket, p_from, p_now);
+        v_later := v_admitted is null and exists (
+            select from pgorch._key_changes c where c.bucket = p_bucket and c.due_at between p_now and p_now + interval '0.5 seconds');
     end if;
     if p_free_queues is distinct from p_queues or p_free_tools is distinct from p_tools then
         select l.kinds, l.names into v_limits from pgorch._limits_in_use(p_bucket, p_queues, p_tools, p_now) l;
@@ -200,6 +203,9 @@ begin
     end if;
     if v_more and cardinality(ids) < p_want then
         delay := 0;
+    elsif v_later and cardinality(ids) < p_want then
+        -- Somebody else gives places, and may not have seen what changed last.
+        delay := least(delay, 0.5);
     end if;
     if not v_admitted <@ ids then
         perform pgorch._wake_workers(p_bucket);

@@ -117,6 +117,7 @@ declare
 begin
     ids := '{}';
     perform pgorch._lock_limits(p_bucket, p_kinds, p_names);
+    perform pgorch._cap_rates(p_bucket, p_kinds, p_names, p_now);
     -- The rows are locked: what others have begun under these limits is committed and counted.
     select l.tokens into v_tokens from pgorch._left_of_limits(p_bucket, p_kinds, p_names, p_now) l;
     v_queue_left := pgorch._left_by_name('queue', p_queues, p_free_queues, p_kinds, p_names, v_tokens, p_want);
@@ -189,6 +190,21 @@ end
 $$;
 comment on function pgorch._claim_within is
     'Like _claim(), but no more than these limits allow; delay: seconds after which a rate allows more, null if nothing waits for one.';
+
+create or replace function pgorch._cap_rates(p_bucket integer, p_kinds text[], p_names text[], p_now timestamptz) returns void
+    language plpgsql
+    as $$
+begin
+    -- Who waited for the locked row has an older time, hence the margin.
+    update pgorch._limit_state s set next_at = p_now + (l.burst + 0.5) * l.per / l.rate
+    from unnest(p_kinds, p_names) t(kind, name)
+    join pgorch.limits l on l.kind = t.kind and l.name = t.name and l.rate is not null
+    where s.bucket = p_bucket and s.kind = l.kind and s.name = l.name
+      and s.next_at > p_now + (l.burst + 0.5) * l.per / l.rate + interval '10 seconds';
+end
+$$;
+comment on function pgorch._cap_rates is
+    'No more than a burst can have been spent ahead of now: what says so was written before the clock was set back, and would let nothing begin for as long.';
 
 create or replace function pgorch._left_by_name(
     p_kind text, p_all text[], p_free text[], p_kinds text[], p_names text[], p_tokens integer[], p_want integer) returns integer[]

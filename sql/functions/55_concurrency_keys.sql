@@ -89,12 +89,19 @@ declare
     v_free bigint[];
     v_ids bigint[];
 begin
-    perform pgorch._lock_limits(p_bucket, array['keys'], array['']);
+    if not pgorch._take_keys(p_bucket) then
+        -- Put off, and not only left: where nobody has found anything to do, nobody looks again soon.
+        update pgorch._key_changes c set due_at = p_now + interval '0.5 seconds'
+        where c.bucket = p_bucket and c.id = any (array(
+            select d.id from pgorch._key_changes d
+            where d.bucket = p_bucket and d.due_at between p_from and p_now order by d.due_at limit 5000 for update skip locked));
+        return null;
+    end if;
     with seen as (
         delete from pgorch._key_changes c
         where c.bucket = p_bucket and c.id = any (array(
             select d.id from pgorch._key_changes d
-            where d.bucket = p_bucket and d.due_at between p_from and p_now order by d.due_at limit 5000))
+            where d.bucket = p_bucket and d.due_at between p_from and p_now order by d.due_at limit 5000 for update skip locked))
         returning c.limiter)
     select array_agg(distinct s.limiter) into v_keys from seen s;
 
@@ -126,7 +133,21 @@ begin
 end
 $$;
 comment on function pgorch._admit is
-    'Gives free places to the steps that wait longest, the most urgent first, for the keys that have changed since p_from; returns those steps, null if none.';
+    'Gives free places to the steps that wait longest, the most urgent first, for the keys that have changed since p_from; returns those steps, null if none. While somebody else is at it, nothing is given, and the changes are put off.';
+
+create or replace function pgorch._take_keys(p_bucket integer) returns boolean
+    language plpgsql
+    -- Longer than workers take. Whoever does it in a long transaction of his own keeps no worker from its lease.
+    set lock_timeout = '20ms'
+    as $$
+begin
+    perform pgorch._lock_limits(p_bucket, array['keys'], array['']);
+    return true;
+exception when lock_not_available then
+    return false;
+end
+$$;
+comment on function pgorch._take_keys is 'Is the caller the one who gives places in a bucket, until the transaction ends?';
 
 create or replace function pgorch._free_places(p_bucket integer, p_limiters text[], p_now timestamptz)
     returns table (limiter text, free bigint)

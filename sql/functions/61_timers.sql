@@ -10,6 +10,7 @@ declare
     v_timer pgorch.timers;
     v_run pgorch.runs;
     v_fired integer := 0;
+    v_locked boolean;
 begin
     if exists (select from pgorch._row_changes c where c.bucket = p_bucket) then
         v_fired := pgorch._fire_row_changes(p_bucket);
@@ -17,7 +18,7 @@ begin
     -- A run that somebody works on is left to the next tick, and its timers, many as they may be, take no other one's place.
     v_ids := array(
         select t.id from pgorch.timers t join pgorch.runs r on r.bucket = p_bucket and r.id = t.run_id
-        where t.bucket = p_bucket and t.due_at <= v_now order by t.due_at, t.id limit 200 for update of r skip locked);
+        where t.bucket = p_bucket and t.due_at <= v_now order by t.due_at, t.id limit 50 for update of r skip locked);
     for v_timer in
         select t.* from pgorch.timers t where t.bucket = p_bucket and t.id = any (v_ids) order by t.due_at, t.id
     loop
@@ -32,9 +33,13 @@ begin
                 perform pgorch._fire(p_bucket, v_run, v_timer, v_now);
             end if;
         exception when others then
-            -- One bad run must not stop the others' clocks.
-            raise warning 'timer % of run % failed and is tried again in 30 s: %', v_timer.kind, v_timer.run_id, sqlerrm;
-            update pgorch.timers t set due_at = v_now + interval '30 seconds' where t.bucket = p_bucket and t.id = v_timer.id;
+            -- One bad run must not stop the others' clocks. If somebody works on a child of it, it is over in a moment.
+            v_locked := left(sqlstate, 2) in ('40', '55');
+            raise warning 'timer % of run % failed and is tried again in % s: %', v_timer.kind, v_timer.run_id, case when v_locked then 1 else 30 end, sqlerrm;
+            update pgorch.timers t set due_at = v_now + case when v_locked then interval '1 second' else interval '30 seconds' end
+            where t.bucket = p_bucket and t.id = v_timer.id;
+            -- It was waited for with the other runs locked: once is enough.
+            exit when v_locked;
         end;
     end loop;
     return v_fired;

@@ -66,6 +66,11 @@ create or replace function pgorch._forget_history(p_bucket integer, p_before uui
     as $$
 declare
     v_ids uuid[];
+    v_id uuid;
+    v_last integer;
+    v_count integer;
+    v_left integer := 20000;
+    v_runs integer := 0;
 begin
     -- From one run's first entry to the next one's: a run costs a look, however long its history is.
     with recursive known as (
@@ -79,17 +84,43 @@ begin
         select k.run_id from known k
         where k.run_id is not null and not exists (select from pgorch.runs r where r.bucket = p_bucket and r.id = k.run_id)
         limit p_limit) d;
-    delete from pgorch.history h where h.bucket = p_bucket and h.run_id = any (v_ids);
-    return coalesce(cardinality(v_ids), 0);
+    foreach v_id in array coalesce(v_ids, '{}') loop
+        -- One that is long goes in parts.
+        select h.seq into v_last from pgorch.history h
+        where h.bucket = p_bucket and h.run_id = v_id order by h.seq offset v_left - 1 limit 1;
+        delete from pgorch.history h where h.bucket = p_bucket and h.run_id = v_id and h.seq <= coalesce(v_last, 2147483647);
+        get diagnostics v_count = row_count;
+        v_left := v_left - v_count;
+        v_runs := v_runs + 1;
+        exit when v_left <= 0;
+    end loop;
+    return v_runs;
 end
 $$;
 comment on function pgorch._forget_history is
-    'Deletes the history of runs that are gone, of those with a smaller id: for weeks whose partition has to stay because of a run that is left. How many runs.';
+    'Deletes the history of runs that are gone, of those with a smaller id: for weeks whose partition has to stay because of a run that is left. At most so many runs and 20,000 entries; how many runs.';
 
 create or replace function pgorch._has_runs_between(p_bucket integer, p_from uuid, p_to uuid) returns boolean
     language plpgsql stable
     set jit = off set enable_seqscan = off
     as $$ begin return exists (select from pgorch.runs r where r.bucket = p_bucket and r.id >= p_from and r.id < p_to); end $$;
+
+create or replace function pgorch._history_to_drop(p_before timestamptz) returns text[]
+    language plpgsql stable
+    as $$
+begin
+    return array(
+        select w.name
+        from (select c.relname as name, to_date(substr(c.relname, 10), 'IYYY"w"IW')::timestamp at time zone 'UTC' as week
+              from pg_inherits i join pg_class c on c.oid = i.inhrelid
+              where i.inhparent = 'pgorch.history'::regclass and c.relname ~ '^_history_\d{4}w\d\d$') w
+        where w.week + interval '7 days' <= p_before and not exists (
+            select from generate_series(0, 255) b(bucket)
+            where pgorch._has_runs_between(b.bucket, pgorch._first_id_of(w.week), pgorch._first_id_of(w.week + interval '7 days')))
+        order by w.week);
+end
+$$;
+comment on function pgorch._history_to_drop(timestamptz) is 'The partitions of the history that end before a time and to which no run belongs any more.';
 
 create or replace function pgorch._drop_history(p_before timestamptz) returns void
     language plpgsql
@@ -97,53 +128,51 @@ create or replace function pgorch._drop_history(p_before timestamptz) returns vo
     set lock_timeout = '200ms'
     as $$
 declare
-    v_partition record;
+    v_name text;
 begin
-    for v_partition in
-        select w.name, pgorch._first_id_of(w.week) as first_id, pgorch._first_id_of(w.week + interval '7 days') as last_id
-        from (select c.relname as name, to_date(substr(c.relname, 10), 'IYYY"w"IW')::timestamp at time zone 'UTC' as week
-              from pg_inherits i join pg_class c on c.oid = i.inhrelid
-              where i.inhparent = 'pgorch.history'::regclass and c.relname ~ '^_history_\d{4}w\d\d$') w
-        where w.week + interval '7 days' <= p_before
-        order by w.week
-    loop
-        continue when exists (select from generate_series(0, 255) b(bucket) where pgorch._has_runs_between(b.bucket, v_partition.first_id, v_partition.last_id));
-        execute format('drop table pgorch.%I', v_partition.name);
+    foreach v_name in array coalesce(pgorch._history_to_drop(p_before), '{}') loop
+        execute format('drop table pgorch.%I', v_name);
     end loop;
 end
 $$;
 comment on function pgorch._drop_history(timestamptz) is 'Drops the partitions of the history that end before a time and to which no run belongs any more.';
 
+create or replace function pgorch._forgotten_until() returns timestamptz
+    language plpgsql stable
+    as $$
+declare
+    v_before constant timestamptz := pgorch.clock_now() - pgorch.retention();
+begin
+    -- No later than the server's time: a test's clock may be ahead, and the partitions to come are empty.
+    return case when v_before is not null then date_trunc('week', least(v_before, clock_timestamp()), 'UTC') end;
+end
+$$;
+comment on function pgorch._forgotten_until() is 'The beginning of the first week of which finished runs are kept; null: all are kept.';
+
 create or replace function pgorch._forget() returns integer
     language plpgsql
     as $$
 declare
-    v_keep constant interval := pgorch.retention();
-    -- No later than the server's time: a test's clock may be ahead, and the partitions to come are empty.
-    v_before constant timestamptz := pgorch.clock_now() - v_keep;
-    v_whole_weeks constant timestamptz := date_trunc('week', least(v_before, clock_timestamp()), 'UTC');
+    v_before constant timestamptz := pgorch.clock_now() - pgorch.retention();
+    v_whole_weeks constant timestamptz := pgorch._forgotten_until();
     v_forgotten integer := 0;
+    v_histories integer := 0;
 begin
-    if v_keep is null then
+    if v_before is null then
         return 0;
     end if;
     for v_bucket in 0..255 loop
         exit when v_forgotten >= 5000;
         v_forgotten := v_forgotten + pgorch._forget_runs(v_bucket, v_before, 5000 - v_forgotten);
     end loop;
-    -- While batches follow each other, one after the last of them is soon enough.
-    if v_forgotten < 5000 then
-        begin
-            perform pgorch._drop_history(v_whole_weeks);
-        exception when lock_not_available then
-            raise warning 'the history is in use by a long transaction: its oldest partitions are dropped another time';
-            return v_forgotten;
-        end;
+    -- What goes with its partition is not deleted row by row.
+    if v_forgotten < 5000 and cardinality(pgorch._history_to_drop(v_whole_weeks)) = 0 then
         for v_bucket in 0..255 loop
-            v_forgotten := v_forgotten + pgorch._forget_history(v_bucket, pgorch._first_id_of(v_whole_weeks), 1000);
+            v_histories := pgorch._forget_history(v_bucket, pgorch._first_id_of(v_whole_weeks), 1000);
+            exit when v_histories > 0;
         end loop;
     end if;
-    return v_forgotten;
+    return v_forgotten + v_histories;
 end
 $$;
-comment on function pgorch._forget() is 'One batch of letting go: how many runs and histories went. Zero: there is no more to do.';
+comment on function pgorch._forget() is 'One batch of letting go: how many runs and histories went. Zero: there is no more to do, but for partitions.';

@@ -32,17 +32,29 @@ $$;
 create or replace function pgorch.maintain() returns integer
     language plpgsql
     as $$
+declare
+    v_forgotten integer;
 begin
     -- Another process at it is as good.
     if not pg_try_advisory_xact_lock(hashtext('pgorch.maintain')) then
         return 0;
     end if;
+    v_forgotten := pgorch._forget();
+    -- Last, since each partition that is made or dropped keeps everybody from the history until the transaction ends.
     begin
         perform pgorch._make_history();
     exception when lock_not_available then
         raise warning 'the history is in use by a long transaction: its partitions for the coming weeks are made another time';
     end;
-    return pgorch._forget();
+    -- While batches follow each other, one after the last of them is soon enough.
+    if v_forgotten < 5000 then
+        begin
+            perform pgorch._drop_history(pgorch._forgotten_until());
+        exception when lock_not_available then
+            raise warning 'the history is in use by a long transaction: its oldest partitions are dropped another time';
+        end;
+    end if;
+    return v_forgotten;
 end
 $$;
 comment on function pgorch.maintain is

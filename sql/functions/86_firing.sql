@@ -58,6 +58,10 @@ create or replace function pgorch._start_of_schedule(
     language plpgsql
     as $$
 declare
+    v_actor constant text := pgorch._actor(p_actor);
+    v_graph_id constant uuid := pgorch.find_graph(p_schedule.graph);
+    v_input constant jsonb := pgorch._schedule_input(p_schedule, p_due);
+    v_labels constant jsonb := pgorch._schedule_labels(p_schedule);
     v_id uuid;
 begin
     if p_overlap = 'cancel_other' then
@@ -70,8 +74,11 @@ begin
             end;
         end loop;
     end if;
-    return pgorch.start(p_graph => p_schedule.graph, p_input => pgorch._schedule_input(p_schedule, p_due), p_idempotency_key => p_key,
-        p_priority => p_schedule.priority, p_queue => p_schedule.queue, p_actor => p_actor, p_bucket => p_bucket, p_labels => pgorch._schedule_labels(p_schedule));
+    perform pgorch._checked_start(v_graph_id, array[v_input], p_schedule.priority, p_schedule.queue, p_bucket, v_labels);
+    if p_key is null then
+        return (pgorch._start(p_bucket, v_graph_id, array[v_input], null, p_schedule.priority, p_schedule.queue, v_actor, p_labels => v_labels))[1];
+    end if;
+    return pgorch._start_once(p_bucket, p_schedule.graph, v_graph_id, v_input, p_key, p_schedule.priority, p_schedule.queue, v_actor, v_labels);
 end
 $$;
 
@@ -197,8 +204,7 @@ begin
             v_outcome := 'started';
             perform pgorch._log_firing(p_name, v_now, v_due, v_outcome, v_schedule.last_run_id);
         exception when others then
-            -- What may come out well the next time is tried again: locks, deadlocks, resources, shutdown.
-            if left(sqlstate, 2) in ('40', '53', '55', '57') then
+            if pgorch._passes(sqlstate) then
                 raise;
             end if;
             v_error := jsonb_build_object('code', sqlstate, 'message', left(sqlerrm, 1000));

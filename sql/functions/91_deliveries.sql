@@ -170,13 +170,17 @@ begin
     -- For these nobody asks any more, so no attempt finds out that their day is over.
     update pgorch.hook_deliveries d set status = 'dead', next_at = null, ended_at = v_now
     where d.bucket = p_bucket and d.next_at is not null
-      and (d.hook_id <> all (v_served || v_paused) or d.hook_id = any (v_paused) and d.created_at < v_day_ago);
+      and (d.hook_id <> all (v_served || v_paused) or d.hook_id = any (v_paused) and d.created_at < v_day_ago
+           -- Whoever took it last never told what came of it, and the next one may not either.
+           or d.created_at < v_day_ago and d.next_at < v_now and exists (
+               select from pgorch.hook_attempts a
+               where a.bucket = p_bucket and a.delivery_id = d.id and a.attempt = d.attempts and a.ended_at is null));
     delete from pgorch.hook_attempts a where a.bucket = p_bucket and a.delivery_id < v_week_ago;
     delete from pgorch.hook_deliveries d where d.bucket = p_bucket and d.id < v_week_ago and d.next_at is null;
 end
 $$;
 comment on function pgorch.tend_deliveries is
-    'For workers, once an hour: gives up what waits for hooks that were deleted, or paused for more than a day, and removes what ended a week ago.';
+    'For workers, once an hour: gives up what waits for hooks that were deleted, or paused for more than a day, and what is a day old when a worker leaves it without a word, and removes what ended a week ago.';
 
 create or replace view pgorch.hook_delivery_list as
 select d.bucket, d.id as delivery_id, d.hook_id, h.name as hook, d.kind, d.run_id, d.seq, d.status, d.attempts, d.created_at,

@@ -12,6 +12,8 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow
 
 from pgorch.doctor import Limits, examine
+from pgorch.doctor.finding import Ask
+from pgorch.doctor.horizon import wraparound
 from tests.doctor.conftest import Examine, bad, mend, sound
 from tests.support.races import Rival, open_connection
 
@@ -101,6 +103,21 @@ def test_transaction_ids_that_run_out_are_named_with_the_database(
     assert bad(look("wraparound", wraparound_warning=1, wraparound_problem=1)).level == "problem"
 
 
+def test_a_database_that_nobody_can_connect_to_is_opened_before_it_is_vacuumed(
+    connection: Connection[DictRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = Ask(connection, Limits(wraparound_warning=1))
+    # Whichever is the oldest here: as if it were closed, and named so that it has to be quoted.
+    oldest = ask.row
+    closed = {"database": "Old one", "quoted": '"Old one"', "allowed": False}
+    monkeypatch.setattr(ask, "row", lambda query: oldest(query) | closed)
+    (finding,) = wraparound(ask)
+    assert finding.next == (
+        'alter database "Old one" allow_connections true; vacuumdb --freeze --jobs 2 --dbname "Old one";'
+        ' alter database "Old one" allow_connections false'
+    )
+
+
 def test_a_slot_that_keeps_the_write_ahead_log_is_named(
     look: Examine, connection: Connection[DictRow]
 ) -> None:
@@ -154,6 +171,50 @@ def test_a_check_that_takes_too_long_does_not_spoil_the_others(
     findings = examine(database, only=("slow", "stuck runs"))
     assert (findings[0].check, findings[0].level) == ("slow", "unknown")
     assert "stuck runs" in {finding.check for finding in findings}
+
+
+def test_a_direct_address_that_leads_nowhere_is_named_and_spoils_no_other_check(database: str) -> None:
+    nowhere = make_conninfo(database, host="127.0.0.1", port=1, connect_timeout=5)
+    checks = ("pooler", "notifications", "stuck runs")
+    findings = {f.check: f for f in examine(database, direct_dsn=nowhere, only=checks)}
+    assert tuple(findings) == checks
+    assert findings["pooler"].level == "problem"
+    assert "PGORCH_DIRECT_DSN" in findings["pooler"].next
+    assert findings["notifications"].level == "unknown"
+    assert "not available" in findings["notifications"].found
+    assert findings["stuck runs"].level == "ok"
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_that_no_connection_is_left_is_named_and_spoils_no_other_check(
+    database: str, connection: Connection[DictRow], direct: bool
+) -> None:
+    role = f"looker_{connection.info.dbname}"
+    connection.execute(f"create role {role} login connection limit 1".encode())
+    connection.execute(f"grant pg_monitor to {role}".encode())
+    try:
+        address = make_conninfo(database, user=role)
+        checks = ("connections", "disk", "pooler", "notifications")
+        findings = {f.check: f for f in examine(address, direct_dsn=address if direct else None, only=checks)}
+        assert tuple(findings) == checks
+        assert "1 of 1 that the role has are in use" in findings["connections"].found
+        assert findings["notifications"].level == "unknown"
+        assert "too many connections" in findings["notifications"].found
+        if direct:
+            assert "too many connections" in findings["pooler"].found
+            assert "said of connections" in findings["pooler"].next
+    finally:
+        connection.execute(f"drop owned by {role}".encode())
+        connection.execute(f"drop role {role}".encode())
+
+
+def test_a_schema_that_cannot_be_read_now_spoils_no_other_check(database: str) -> None:
+    with closing(open_connection(database, autocommit=False)) as holder:
+        holder.execute("lock table pgorch.migrations in access exclusive mode")
+        findings = {f.check: f for f in examine(database, only=("connections", "schema"))}
+    assert findings["connections"].level == "ok"
+    assert findings["schema"].level == "unknown"
+    assert "lock timeout" in findings["schema"].found
 
 
 def test_a_database_that_goes_away_is_no_finding(database: str) -> None:

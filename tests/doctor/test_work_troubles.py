@@ -145,7 +145,7 @@ def test_steps_that_are_leased_to_a_worker_that_is_gone_are_named(look: Examine,
     assert sound(look("leases"))
     engine.connection.execute("update pgorch._worker_leases set expires_at = now() - interval '1 minute'")
     bad(look("leases"), "1 steps are still leased")
-    serve(engine, "a").beat()
+    serve(engine, "a").beat_everywhere()
     assert sound(look("leases"))
 
 
@@ -157,6 +157,37 @@ def test_a_step_that_is_due_and_untouched_is_named(look: Examine, engine: Engine
     bad(look("stuck runs"), str(run_id), "for the tool a since 5 min")
     serve(engine, "a").claim(1)
     engine.connection.execute("update pgorch.steps set ready_at = now()")
+    assert sound(look("stuck runs"))
+
+
+def test_an_old_step_is_named_also_behind_more_urgent_ones(look: Examine, engine: Engine) -> None:
+    serve(engine, "a")
+    graph = engine.graph(chain("a"))
+    engine.start(graph, priority=5)
+    old = engine.start(graph)
+    # One that waits for its next attempt.
+    later = engine.start(graph, priority=9)
+    engine.start(graph, priority=-3)
+    assert sound(look("stuck runs"))
+    change = "update pgorch.steps set ready_at = now() + %s::interval where run_id = %s"
+    engine.connection.execute(change, ["5 minutes", later])
+    engine.connection.execute(change, ["-3 hours", old])
+    bad(look("stuck runs"), str(old), "for the tool a since 3 h")
+
+
+def test_a_step_that_is_held_although_its_run_is_not_paused_is_named(look: Examine, engine: Engine) -> None:
+    serve(engine, "a")
+    run_id = engine.start(chain("a"))
+    engine.value("select pgorch.pause(%s)", engine.start(chain("a")))
+    assert sound(look("stuck runs"))
+    engine.connection.execute(
+        "update pgorch.steps set held = 'paused', lane_queue = null, lane_tool = null where run_id = %s",
+        [run_id],
+    )
+    finding = bad(look("stuck runs"), str(run_id), "is not paused")
+    assert finding.next == f"pgorch runs pause {run_id}; pgorch runs resume {run_id}"
+    engine.value("select pgorch.pause(%s)", run_id)
+    engine.value("select pgorch.resume(%s)", run_id)
     assert sound(look("stuck runs"))
 
 

@@ -255,3 +255,24 @@ def test_a_decision_below_lets_the_parent_go_on(engine: Engine) -> None:
     assert (engine.status(run_id), engine.status(child)) == ("waiting", "awaiting_approval")
     engine.approve(UUID(str(child)))
     assert Tools(engine).run() == "z"
+
+
+def test_a_timer_that_finds_a_child_locked_is_tried_again_soon_and_holds_up_no_others(
+    engine: Engine, database: str
+) -> None:
+    below = chain("x")
+    graph = engine.graph(above(engine, below) | {"timeout": "1 hour"})
+    first, second = engine.start(graph, bucket=0), engine.start(graph, bucket=0)
+    engine.jump("2 hours")
+    engine.connection.execute("set lock_timeout = '100ms'")
+    with open_connection(database, autocommit=False) as somebody:
+        somebody.execute("select from pgorch.runs where parent_run_id is not null for update")
+        assert engine.value("select pgorch.tick(0)") == 1
+        due = "select count(*) from pgorch.timers where kind = 'run_timeout' and due_at <= pgorch.clock_now()"
+        assert engine.value(due) == 1, "the other one was not waited for as well"
+        assert engine.value("select pgorch.tick(0)") == 1
+        assert engine.value(due) == 0
+        somebody.rollback()
+    engine.jump("1 second")
+    assert engine.value("select pgorch.tick(0)") == 2
+    assert (engine.status(first), engine.status(second)) == ("failed", "failed")

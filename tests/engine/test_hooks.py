@@ -532,3 +532,34 @@ def test_what_was_given_up_is_not_sent_where_nobody_takes_it(engine: Engine) -> 
         engine.value("select pgorch.resend_delivery(%s)", late["id"])
     with pytest.raises(psycopg.Error, match="no delivery"):
         engine.value("select pgorch.resend_delivery(%s)", UUID(int=0))
+
+
+def test_what_no_worker_records_is_given_up_after_a_day(engine: Engine) -> None:
+    hook(engine, "silent")
+    engine.start(chain("a"))
+    engine.run()
+    [taken] = claim(engine)
+    engine.jump("23 hours")
+    tend(engine)
+    [taken] = claim(engine)
+    assert taken["attempt"] == 2
+    engine.jump("2 hours")
+    [taken] = claim(engine)
+    tend(engine)
+    assert [row["status"] for row in deliveries(engine)] == ["pending"], "it is being tried"
+    engine.jump("10 minutes")
+    tend(engine)
+    assert [row["status"] for row in deliveries(engine)] == ["dead"]
+    assert claim(engine) == []
+
+
+def test_what_was_to_be_tried_once_more_is_tried_however_late(engine: Engine) -> None:
+    hook(engine, "late")
+    engine.start(chain("a"))
+    engine.run()
+    [taken] = claim(engine)
+    assert record(engine, taken, 500) == "pending"
+    engine.jump("25 hours")
+    tend(engine)
+    [taken] = claim(engine)
+    assert record(engine, taken, 200) == "delivered"

@@ -25,8 +25,12 @@ SEEDED: dict[str, str] = {
     "I1 a child run that is live is waited for": (
         f"update pgorch.runs set parent_run_id = id, parent_step_id = 0 where id = {RUN.format('ready')}"
     ),
-    "I1 a paused run has nothing that can be claimed, and only it holds steps so": (
+    "I1 a paused run has nothing that can be claimed": (
         f"update pgorch.runs set status = 'paused' where id = {RUN.format('ready')}"
+    ),
+    "I1 only a paused run holds steps as paused": (
+        "update pgorch.steps set held = 'paused', lane_queue = null, lane_tool = null"
+        f" where run_id = {RUN.format('ready')}"
     ),
     "I1 who wrote what is known of runs that there are": (
         "insert into pgorch._writes select 0, pgorch.new_run_id(0), 'key', '[]'"

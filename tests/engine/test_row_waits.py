@@ -516,6 +516,54 @@ def test_a_table_that_may_not_be_read_any_more_fails_the_wait(
     assert shop.error(run_id)["type"] == "RowUnreadable"
 
 
+def test_a_table_that_somebody_keeps_locked_fails_no_run_that_begins_to_wait(
+    shop: Engine, other: Connection[DictRow]
+) -> None:
+    shop.connection.execute(PAY)
+    graph = shop.graph(paid())
+    run_id, unpaid = shop.start(graph, {"order": 7}), shop.start(graph, {"order": 8})
+    other.execute("lock table shop.orders in access exclusive mode")
+    shop.connection.execute("set lock_timeout = '300ms'")
+    shop.run()
+    assert (shop.status(run_id), shop.status(unpaid)) == ("waiting", "waiting")
+    other.rollback()
+    tick_until(shop, run_id, "running")
+    shop.connection.execute("update shop.orders set status = 'paid' where id = 8")
+    assert shop.status(unpaid) == "running"
+
+
+def test_a_table_that_somebody_keeps_locked_fails_no_run_that_looks_again(
+    shop: Engine, other: Connection[DictRow]
+) -> None:
+    run_id = asleep(shop)
+    other.execute("lock table shop.orders in access exclusive mode")
+    shop.connection.execute("set lock_timeout = '300ms'")
+    for _ in range(3):
+        shop.jump("10 seconds")
+        assert tick(shop) == 1
+        assert shop.status(run_id) == "waiting"
+    other.rollback()
+    shop.jump("10 seconds")
+    assert tick(shop) == 1
+    assert shop.rows("select from pgorch.timers where kind = 'recheck'") == []
+    shop.connection.execute(PAY)
+    assert shop.status(run_id) == "running"
+
+
+@pytest.mark.parametrize("state", ["40001", "53200", "55006", "57P04"])
+def test_trouble_that_passes_is_not_laid_to_the_row(shop: Engine, state: str) -> None:
+    run_id = shop.start(paid(), {"order": 7})
+    step = shop.worker.claim_one()
+    with shop.connection.transaction(force_rollback=True):
+        shop.connection.execute(
+            "create or replace function pgorch._json_is_plain(p_table oid) returns boolean language plpgsql"
+            f" as $$ begin raise exception using errcode = '{state}'; end $$".encode()
+        )
+        with pytest.raises(psycopg.errors.lookup(state)):
+            shop.worker.succeed(step)
+    assert shop.status(run_id) == "running"
+
+
 def test_an_error_of_the_trigger_never_comes_from_a_null_key(shop: Engine) -> None:
     graph = paid(table="shop.lines", row={"key_column": "order_id"})
     shop.graph(graph)

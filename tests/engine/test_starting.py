@@ -97,6 +97,35 @@ def test_ten_starts_at_once_with_one_key_make_one_run(engine: Engine, database: 
     assert engine.value("select count(*) from pgorch.runs") == 1
 
 
+def test_a_key_lives_in_one_bucket(engine: Engine) -> None:
+    graph = engine.graph(chain("a"))
+    bucket = engine.value("select pgorch._key_bucket('k')")
+    run_id = engine.start(graph, idempotency_key="k", bucket=bucket)
+    assert engine.start(graph, idempotency_key="k") == run_id
+    with pytest.raises(psycopg.Error, match=f"lives in bucket {bucket}, where the key does") as raised:
+        engine.start(graph, idempotency_key="k", bucket=bucket + 1)
+    assert raised.value.sqlstate == "OR006"
+    assert engine.value("select count(*) from pgorch.runs") == 1
+
+
+def test_a_key_that_retention_lets_go_of_just_now_starts_a_run(engine: Engine) -> None:
+    graph = engine.graph(chain("a"))
+    with engine.connection.transaction(force_rollback=True):
+        # The first look finds the key in the way, and the second one finds it gone.
+        engine.connection.execute("create sequence public.looks")
+        engine.connection.execute(
+            "create function public.in_the_way() returns trigger language plpgsql as"
+            " $$ begin if nextval('public.looks') = 1 then return null; end if; return new; end $$"
+        )
+        engine.connection.execute(
+            "create trigger in_the_way before insert on pgorch._idempotency_keys"
+            " for each row execute function public.in_the_way()"
+        )
+        run_id = engine.start(graph, idempotency_key="k")
+        assert engine.start(graph, idempotency_key="k") == run_id
+        assert engine.value("select count(*) from pgorch.runs") == 1
+
+
 @pytest.mark.parametrize("key", ["", "x" * 201])
 def test_a_key_has_1_to_200_characters(engine: Engine, key: str) -> None:
     graph = engine.graph(definition("a"))

@@ -201,8 +201,9 @@ def test_a_run_that_somebody_works_on_stops_no_other_ones_clock(engine: Engine, 
         assert engine.value("select pgorch.tick(0)") == 1
         assert engine.status(other) == "completed"
         somebody.rollback()
-    assert engine.value("select pgorch.tick(0)") == 200
-    engine.value("select pgorch.tick(0)")
+    assert engine.value("select pgorch.tick(0)") == 50
+    while engine.value("select pgorch.tick(0)"):
+        pass
     assert engine.status(busy) == "completed"
 
 

@@ -15,7 +15,7 @@ from tests.support.races import open_connection, wait_until
 
 __all__ = ["engine", "fresh_database"]
 
-TIMERS = 100
+TIMERS = 50
 
 
 def waiting(seconds: float) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def waiting(seconds: float) -> dict[str, Any]:
 
 @pytest.fixture
 def due(engine: Engine) -> Engine:
-    """A hundred waits whose time has come."""
+    """Waits whose time has come, as many as one sweep takes."""
     graph = engine.graph(waiting(60))
     engine.value(
         "select pgorch.start_many(%s, array_fill('{}'::jsonb, array[%s]), p_bucket => 0)", graph, TIMERS

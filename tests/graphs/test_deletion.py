@@ -1,5 +1,9 @@
 """delete_graph: a version that nothing depends on goes, and no other."""
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import psycopg
 import pytest
 from psycopg.types.json import Jsonb
@@ -103,6 +107,95 @@ def test_a_long_transaction_is_not_waited_for(database: str) -> None:
         assert problem.sqlstate == "OR002"
         assert "open for 5 seconds" in str(problem)
         graphs.value("select pgorch.delete_graph('g')")
+
+
+def test_others_are_not_kept_waiting_for_a_long_transaction(database: str) -> None:
+    with open_connection(database) as reader, open_connection(database) as starter:
+        graphs = Graphs(starter)
+        graphs.register("f")
+        graphs.create(tasks("a", name="g"))
+        graphs.create(tasks("a", name="other"))
+        with reader.transaction():
+            reader.execute("select pgorch.find_graph('g')")
+            deletion = Rival(database, "select * from pgorch.delete_graph('g')")
+            deletion.wait_until_blocked()
+            starter.execute("set statement_timeout = '2s'")
+            for _ in range(20):
+                graphs.value("select pgorch.start('other')")
+                time.sleep(0.05)
+        (deleted,) = deletion.rows()
+        assert deleted["name"] == "g"
+
+
+@contextmanager
+def looking_at_all_runs(database: str) -> Iterator[Rival]:
+    """A deletion of g@1 that is at its first look at all runs."""
+    with open_connection(database) as holder:
+        holder.execute("alter function pgorch._has_runs(integer, uuid) rename to has_runs_really")
+        holder.execute(
+            "create function pgorch._has_runs(p_bucket integer, p_graph_id uuid) returns boolean"
+            " language plpgsql as $$ begin perform pg_advisory_xact_lock_shared(6);"
+            " return pgorch.has_runs_really(p_bucket, p_graph_id); end $$"
+        )
+        holder.execute("select pg_advisory_lock(6)")
+        deletion = Rival(database, "select * from pgorch.delete_graph('g@1')")
+        deletion.wait_until_blocked()
+        # Only now is it asked for: what comes in between is what this look cannot see.
+        holder.execute(
+            "create or replace function pgorch.has_runs_really(p_bucket integer, p_graph_id uuid)"
+            " returns boolean language plpgsql as $$ begin return false; end $$"
+        )
+        yield deletion
+        holder.execute("select pg_advisory_unlock(6)")
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_run_that_is_started_while_all_runs_are_looked_at_counts(database: str, ends: bool) -> None:
+    with open_connection(database) as starter:
+        graphs = Graphs(starter)
+        graphs.register("f")
+        graphs.create(tasks("a", name="g"))
+        with looking_at_all_runs(database) as deletion:
+            starter.execute("set statement_timeout = '5s'")
+            run_id = graphs.value("select pgorch.start('g')")
+            if ends:
+                graphs.value("select pgorch.cancel(%s)", run_id)
+        with pytest.raises(psycopg.Error, match="g@1 has runs"):
+            deletion.rows()
+        assert graphs.value("select count(*) from pgorch.graphs") == 1
+
+
+def test_no_run_is_moved_to_a_version_while_it_is_deleted(database: str) -> None:
+    with open_connection(database) as mover:
+        graphs = Graphs(mover)
+        graphs.register("f")
+        graphs.create(tasks("a b", ["a>b"], name="g"))
+        graphs.create(tasks("a", name="g"))
+        run_id = graphs.value("select pgorch.start('g@2')")
+        with looking_at_all_runs(database) as deletion:
+            with pytest.raises(psycopg.Error, match="somebody deletes g@1 just now") as raised:
+                graphs.value("select pgorch.move(%s, 'g@1')", run_id)
+            assert raised.value.sqlstate == "OR002"
+        assert deletion.rows()[0]["version"] == 1
+        graphs.create(tasks("a b", ["a>b"], name="g"))
+        with mover.transaction():
+            graphs.value("select pgorch.move(%s, 'g')", run_id)
+            with open_connection(database) as other:
+                assert refused(Graphs(other), "g").sqlstate == "OR002"
+
+
+def test_a_table_in_use_keeps_nobody_from_the_graphs_for_long(database: str) -> None:
+    with open_connection(database) as writer, open_connection(database) as deleter:
+        graphs = Graphs(deleter)
+        deleter.execute("create table orders (id integer primary key, status text)")
+        wait = {"table": "public.orders", "key": 7, "condition": '$.status == "paid"'}
+        graphs.create(definition([{"id": "w", "type": "wait", "row": wait}], name="g"))
+        with writer.transaction():
+            writer.execute("insert into orders values (1)")
+            before = time.monotonic()
+            (deleted,) = graphs.rows("select * from pgorch.delete_graph('g')")
+            assert time.monotonic() - before < 3
+        assert deleted["watched"] == ["public.orders"]
 
 
 def test_a_version_that_a_schedule_starts_stays(graphs: Graphs) -> None:

@@ -12,7 +12,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from tests.support.engine import Engine, Fails, Step, chain, definition
-from tests.support.races import open_connection
+from tests.support.races import Rival, open_connection
 
 WEEK = timedelta(days=7)
 
@@ -273,3 +273,42 @@ def test_what_a_failed_run_had_written_goes_with_it(old: Past) -> None:
     old.maintain()
     assert old.runs() == set()
     assert engine.value("select count(*) from pgorch._writes") == 0
+
+
+def test_nobody_is_kept_from_the_history_while_old_runs_are_deleted(old: Past, fresh_database: str) -> None:
+    asks = definition([{"id": "ok", "type": "approval"}], name="asks")
+    run_id = old.run(8, graph=old.engine.graph(asks))
+    old.engine.approve(run_id)
+    old.engine.jump("31 days")
+    old.partition(9)
+    old.engine.connection.execute(f"drop table pgorch.{old.name(-2)}".encode())
+    with open_connection(fresh_database, autocommit=False) as other:
+        other.execute("select from pgorch.approvals for update")
+        maintenance = Rival(fresh_database, "select pgorch.maintain() as n")
+        maintenance.wait_until_blocked()
+        old.engine.connection.execute("set lock_timeout = '1s'")
+        old.engine.value("select count(*) from pgorch.history")
+        other.rollback()
+    assert maintenance.rows() == [{"n": 1}]
+    assert old.runs() == set()
+    assert old.exists(old.name(-2))
+    assert not old.exists(old.name(9))
+
+
+def test_a_long_history_goes_in_parts(old: Past) -> None:
+    name = old.partition(8)
+    asks = definition([{"id": "ok", "type": "approval"}], name="asks")
+    kept = old.run(8, graph=old.engine.graph(asks))
+    gone = old.run(8)
+    old.engine.connection.execute(
+        "insert into pgorch.history (bucket, run_id, seq, kind, at)"
+        " select 0, %s, n, 'run_paused', now() from generate_series(10, 30000) n",
+        [gone],
+    )
+    assert old.engine.value("select pgorch.maintain()") == 2
+    assert old.entries(gone) == 9994
+    assert old.engine.value("select pgorch.maintain()") == 1
+    assert old.entries(gone) == 0
+    assert old.engine.value("select pgorch.maintain()") == 0
+    assert old.exists(name)
+    assert old.runs() == {kept}

@@ -8,7 +8,7 @@ from psycopg.rows import DictRow
 
 from tests.limits.limiting import claim, hand_in, in_rounds, keyed, start, start_many
 from tests.support.engine import Engine, Step, Worker, definition
-from tests.support.races import Rival, open_connection
+from tests.support.races import open_connection
 
 RETRY = {"max_attempts": 3, "initial_interval": "10 seconds", "jitter": 0}
 
@@ -209,11 +209,36 @@ def test_two_who_give_places_at_once_give_each_of_them_once(engine: Engine, data
     with open_connection(database, autocommit=False) as first:
         assert len(admit_in(first, one)) == 1
         start(engine, graph, ["ann"])
-        query = "select * from pgorch.advance(0, %s, '{}', '{}', '{}', '{}', 9)"
-        second = Rival(database, query, two.id)
-        second.wait_until_blocked()
+        assert claim(two) == []
         first.commit()
-        assert [r for r in second.rows() if r["kind"] == "step"] == []
+    assert claim(two) == []
+
+
+def test_a_long_transaction_that_gives_places_keeps_no_worker_from_its_lease(
+    engine: Engine, database: str
+) -> None:
+    graph, free = keyed(engine, 1), engine.graph(definition("b"))
+    start(engine, graph, ["ann"])
+    one, two = engine.new_worker(), engine.new_worker()
+    lease = "select expires_at from pgorch._worker_leases where bucket = 0 and worker_id = %s"
+    with open_connection(database, autocommit=False) as first:
+        assert len(admit_in(first, one)) == 1
+        start(engine, graph, ["ann", "bob"])
+        beside = engine.start(free, bucket=0)
+        engine.connection.execute("set lock_timeout = '300ms'")
+        before = engine.value(lease, two.id)
+        assert two.beat(0)["alive"]
+        assert engine.value(lease, two.id) > before
+        rows = two.advance([], 9, bucket=0)
+        assert [r.run_id for r in rows if r.kind == "step"] == [beside]
+        noted = engine.rows("select due_at > pgorch.clock_now() as later from pgorch._key_changes order by 1")
+        assert [n["later"] for n in noted] == [False, True, True], "what the first one takes is left"
+        engine.jump("1 second")
+        rows = two.advance([], 9, bucket=0)
+        assert [(r.kind, r.delay_seconds) for r in rows] == [("later", 0.5)]
+        first.rollback()
+    engine.jump("1 second")
+    assert len(claim(two)) == 2, "one of each customer"
 
 
 def test_who_gives_places_passes_over_a_step_that_is_being_cancelled(engine: Engine, database: str) -> None:

@@ -286,6 +286,21 @@ def test_a_raised_rate_holds_at_once(engine: Engine) -> None:
     assert len(claim(engine.worker)) >= 2
 
 
+def test_a_clock_that_is_set_back_does_not_stop_what_has_a_rate(engine: Engine) -> None:
+    many(engine, 1)
+    limit(engine, "tool", "a", rate=1, per="10 seconds")
+    assert len(claim(engine.worker)) == 1
+    engine.jump("-1 hour")
+    engine.worker.enlist()
+    many(engine, 2)
+    assert claim(engine.worker) == []
+    engine.jump("9 seconds")
+    assert claim(engine.worker) == [], "the rate holds"
+    engine.jump("2 seconds")
+    assert len(claim(engine.worker)) == 1
+    assert claim(engine.worker) == []
+
+
 def test_a_rate_is_exact_under_many_workers(engine: Engine, database: str) -> None:
     many(engine, 100)
     limit(engine, "queue", "default", rate=1, per="1 hour", burst=20)

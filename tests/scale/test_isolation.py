@@ -54,8 +54,14 @@ FORK = definition(
 def use_everything(engine: Engine) -> None:
     """Every public function once at least, for runs of one bucket."""
     value = engine.value
-    run_id = engine.start("with_approval", {"n": 0}, bucket=MINE, idempotency_key="k")
-    assert engine.start("with_approval", {"n": 0}, bucket=MINE, idempotency_key="k") == run_id
+    # A key lives where it falls.
+    engine.connection.execute("update pgorch.settings set value = '6' where name = 'buckets'")
+    key = value(
+        "select k::text from generate_series(1, 99) k where pgorch._key_bucket(k::text) = %s limit 1", MINE
+    )
+    run_id = engine.start("with_approval", {"n": 0}, bucket=MINE, idempotency_key=key)
+    assert engine.start("with_approval", {"n": 0}, idempotency_key=key) == run_id
+    engine.connection.execute("update pgorch.settings set value = '1' where name = 'buckets'")
     inputs = [Jsonb({"n": n}) for n in range(3)]
     value("select pgorch.start_many('with_approval', %s, p_bucket => %s)", inputs, MINE)
     plain = engine.start("plain", bucket=MINE)

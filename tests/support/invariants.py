@@ -53,11 +53,15 @@ INVARIANTS: dict[str, str] = {
             select from pgorch.steps s
             where s.bucket = r.bucket and s.id = r.parent_step_id and s.input ->> 'run_id' = r.id::text)
     """,
-    "I1 a paused run has nothing that can be claimed, and only it holds steps so": """
+    "I1 a paused run has nothing that can be claimed": """
         select s.run_id, s.node as why
         from pgorch.steps s join pgorch.runs r on r.bucket = s.bucket and r.id = s.run_id
-        where (r.status = 'paused' and s.lane_tool is not null)
-           or (r.status <> 'paused' and s.held = 'paused')
+        where r.status = 'paused' and s.lane_tool is not null
+    """,
+    "I1 only a paused run holds steps as paused": """
+        select s.run_id, s.node as why
+        from pgorch.steps s join pgorch.runs r on r.bucket = s.bucket and r.id = s.run_id
+        where r.status <> 'paused' and s.held = 'paused'
     """,
     "I1 who wrote what is known of runs that there are": """
         select w.run_id, w.key as why from pgorch._writes w
