@@ -66,7 +66,7 @@ create or replace function pgorch._user() returns name
     language plpgsql stable
     as $$
 declare
-    v_stack text;
+    v_stack pg_catalog.text;
 begin
     -- The search_path may be anybody's here, and to fix one takes longer than all of this: so every name says its schema.
     get diagnostics v_stack = pg_context;
@@ -83,7 +83,7 @@ create or replace function pgorch._step_owner(p_stack text) returns name
     set search_path = pg_catalog, pg_temp
     as $$
 declare
-    v_function text[];
+    v_function pg_catalog.text[];
 begin
     -- Who has a session can have functions of any name in it, and write such lines himself. Only in a session that may
     -- perform the steps of others can there be a step of somebody else.
@@ -128,7 +128,7 @@ create or replace function pgorch._actor(p_actor text) returns text
     language plpgsql stable
     as $$
 declare
-    v_user constant name := pgorch._user();
+    v_user constant pg_catalog.name := pgorch._user();
 begin
     if p_actor is null or p_actor operator(pg_catalog.=) v_user then
         return v_user;

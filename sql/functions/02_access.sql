@@ -7,9 +7,9 @@ create or replace function pgorch.create_key(
     set search_path = pg_catalog, pgorch, pg_temp
     as $$
 declare
-    v_now constant timestamptz := pgorch.clock_now();
-    v_problem constant text := pgorch._key_problem(p_principal, p_roles, p_expires_in);
-    v_secret text;
+    v_now constant pg_catalog.timestamptz := pgorch.clock_now();
+    v_problem constant pg_catalog.text := pgorch._key_problem(p_principal, p_roles, p_expires_in);
+    v_secret pg_catalog.text;
 begin
     if v_problem is not null then
         perform pgorch._raise('OR006', v_problem, 'For instance: select * from pgorch.create_key(''ada'', ''{operator}'', ''90 days'')');
@@ -54,9 +54,9 @@ create or replace function pgorch.revoke_key(p_id text) returns timestamptz
     as $$
 declare
     -- Whoever finds a key where it should not be has all of it at hand.
-    v_id constant text := substring(p_id from '^(?:pgo_)?([0-9a-f]{12})(?:_|$)');
-    v_now constant timestamptz := pgorch.clock_now();
-    v_revoked_at timestamptz;
+    v_id constant pg_catalog.text := substring(p_id from '^(?:pgo_)?([0-9a-f]{12})(?:_|$)');
+    v_now constant pg_catalog.timestamptz := pgorch.clock_now();
+    v_revoked_at pg_catalog.timestamptz;
 begin
     update pgorch.api_keys k set revoked_at = coalesce(k.revoked_at, v_now)
     where k.id = v_id
@@ -80,8 +80,8 @@ create or replace function pgorch.api_principal(p_id text, p_hash bytea)
     set search_path = pg_catalog, pgorch, pg_temp
     as $$
 declare
-    v_now constant timestamptz := pgorch.clock_now();
-    v_minute_ago constant timestamptz := v_now - interval '1 minute';
+    v_now constant pg_catalog.timestamptz := pgorch.clock_now();
+    v_minute_ago constant pg_catalog.timestamptz := v_now - interval '1 minute';
     v_key pgorch.api_keys;
 begin
     select k.* into v_key from pgorch.api_keys k

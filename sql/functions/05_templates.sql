@@ -5,9 +5,9 @@ create or replace function pgorch._template_parts(p_text text) returns jsonb
     as $body$
 declare
     -- $${ is an escape; a path may hold strings with braces, and one level of braces as in .**{2}.
-    v_pattern constant text := '(\$\$\{)|\$\{((?:[^{}"]|"(?:[^"\\]|\\.)*"|\{[^{}"]*\})*)\}';
-    v_parts jsonb := '[]';
-    v_literal text := '';
+    v_pattern constant pg_catalog.text := '(\$\$\{)|\$\{((?:[^{}"]|"(?:[^"\\]|\\.)*"|\{[^{}"]*\})*)\}';
+    v_parts pg_catalog.jsonb := '[]';
+    v_literal pg_catalog.text := '';
     v_from integer := 1;
     v_at integer;
     v_end integer;
@@ -40,9 +40,9 @@ create or replace function pgorch._find(p_path text, p_state jsonb, p_vars jsonb
     language plpgsql immutable
     as $$
 declare
-    v_path constant jsonpath := p_path::jsonpath;
-    v_found jsonb;
-    v_too_costly constant text := pgorch._too_costly(v_path, p_state, p_vars);
+    v_path constant pg_catalog.jsonpath := p_path::jsonpath;
+    v_found pg_catalog.jsonb;
+    v_too_costly constant pg_catalog.text := pgorch._too_costly(v_path, p_state, p_vars);
 begin
     if v_too_costly is not null then
         raise exception using errcode = 'OR006', message = format('${%s} cannot be evaluated: %s', p_path, v_too_costly);
@@ -64,10 +64,10 @@ create or replace function pgorch._render(p_template jsonb, p_state jsonb, p_var
     language plpgsql immutable
     as $$
 declare
-    v_parts jsonb;
-    v_part jsonb;
-    v_value jsonb;
-    v_text text := '';
+    v_parts pg_catalog.jsonb;
+    v_part pg_catalog.jsonb;
+    v_value pg_catalog.jsonb;
+    v_text pg_catalog.text := '';
 begin
     case jsonb_typeof(p_template)
     when 'object' then

@@ -31,10 +31,10 @@ create or replace function pgorch._subschema_problems(p_schema jsonb, p_path tex
     language plpgsql immutable
     as $$
 declare
-    v_keyword text;
-    v_value jsonb;
-    v_path text;
-    v_problem text;
+    v_keyword pg_catalog.text;
+    v_value pg_catalog.jsonb;
+    v_path pg_catalog.text;
+    v_problem pg_catalog.text;
 begin
     if jsonb_typeof(p_schema) = 'boolean' then
         return;
@@ -64,8 +64,8 @@ create or replace function pgorch._keyword_problem(p_keyword text, p_value jsonb
     language plpgsql immutable
     as $$
 declare
-    v_kind constant text := jsonb_typeof(p_value);
-    v_wrong text;
+    v_kind constant pg_catalog.text := jsonb_typeof(p_value);
+    v_wrong pg_catalog.text;
 begin
     case
     when p_keyword <> all (pgorch._schema_keywords()) then
@@ -143,9 +143,9 @@ create or replace function pgorch._pattern_problem(p_pattern text) returns text
     as $$
 declare
     -- What Postgres, Python and JavaScript read alike: no references back, no looking around, no options.
-    v_token constant text := '\\[dwsDWSnrtfv]|\\[^[:alnum:][:space:]]|\[\^?(?:\\[dwsnrtfv]|\\[^[:alnum:][:space:]]|[^][\\])+\]|\(\?:|[(|)^$.]|[*+?]\??'
+    v_token constant pg_catalog.text := '\\[dwsDWSnrtfv]|\\[^[:alnum:][:space:]]|\[\^?(?:\\[dwsnrtfv]|\\[^[:alnum:][:space:]]|[^][\\])+\]|\(\?:|[(|)^$.]|[*+?]\??'
                              '|\{[0-9]{1,3}(?:,[0-9]{0,3})?\}\??|[^][(){}|*+?^$.\\]';
-    v_part text;
+    v_part pg_catalog.text;
     v_sizes integer[] := '{0}';
     v_depth integer := 1;
     v_last integer;

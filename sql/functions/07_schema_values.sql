@@ -5,7 +5,7 @@ create or replace function pgorch._value_problems(p_schema jsonb, p_value jsonb,
     language plpgsql immutable
     as $$
 declare
-    v_kind constant text := jsonb_typeof(p_value);
+    v_kind constant pg_catalog.text := jsonb_typeof(p_value);
 begin
     if jsonb_typeof(p_schema) = 'boolean' then
         if p_schema = 'false' then
@@ -78,8 +78,8 @@ create or replace function pgorch._object_problems(p_schema jsonb, p_value jsonb
     language plpgsql immutable
     as $$
 declare
-    v_properties constant jsonb := coalesce(p_schema -> 'properties', '{}');
-    v_others constant jsonb := p_schema -> 'additionalProperties';
+    v_properties constant pg_catalog.jsonb := coalesce(p_schema -> 'properties', '{}');
+    v_others constant pg_catalog.jsonb := p_schema -> 'additionalProperties';
 begin
     return query
     select pgorch._value_problem(pgorch._pointer(p_path, r.name), 'required', 'is missing')
@@ -108,7 +108,7 @@ create or replace function pgorch._array_problems(p_schema jsonb, p_value jsonb,
     language plpgsql immutable
     as $$
 declare
-    v_items constant jsonb := p_schema -> 'items';
+    v_items constant pg_catalog.jsonb := p_schema -> 'items';
     v_length constant integer := jsonb_array_length(p_value);
     v_plain boolean;
 begin
@@ -165,7 +165,7 @@ create or replace function pgorch._has_format(p_text text, p_format text) return
     language plpgsql immutable strict
     as $$
 declare
-    v_parts text[];
+    v_parts pg_catalog.text[];
 begin
     if length(p_text) > 2000 then
         return false;
@@ -194,7 +194,7 @@ create or replace function pgorch._number_problems(p_schema jsonb, p_value numer
     language plpgsql immutable
     as $$
 declare
-    v_and_is constant text := ', and is ' || left(p_value::text, 40);
+    v_and_is constant pg_catalog.text := ', and is ' || left(p_value::text, 40);
 begin
     if p_value < (p_schema ->> 'minimum')::numeric then
         return next pgorch._value_problem(p_path, 'minimum', format('must be at least %s', p_schema ->> 'minimum') || v_and_is);
@@ -218,9 +218,9 @@ create or replace function pgorch._choice_problems(p_schema jsonb, p_value jsonb
     language plpgsql immutable
     as $$
 declare
-    v_keyword text;
+    v_keyword pg_catalog.text;
     v_fits integer;
-    v_faults text;
+    v_faults pg_catalog.text;
 begin
     return query
     select p from jsonb_array_elements(p_schema -> 'allOf') s, pgorch._value_problems(s, p_value, p_path) p;

@@ -6,7 +6,7 @@ create or replace function pgorch._audit(
     language plpgsql
     as $$
 declare
-    v_now constant timestamptz := pgorch.clock_now();
+    v_now constant pg_catalog.timestamptz := pgorch.clock_now();
 begin
     insert into pgorch.audit (bucket, at, actor, source, action, run_id, approval_id, before, after, comment)
     values (p_bucket, v_now, p_actor, session_user, p_action, p_run_id, p_approval_id, p_before, p_after, p_comment);

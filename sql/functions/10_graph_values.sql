@@ -29,8 +29,8 @@ create or replace function pgorch._distance(p_one text, p_other text, p_most int
     language plpgsql immutable strict
     as $$
 declare
-    v_one text[] := string_to_array(p_one, null);
-    v_other text[] := string_to_array(p_other, null);
+    v_one pg_catalog.text[] := string_to_array(p_one, null);
+    v_other pg_catalog.text[] := string_to_array(p_other, null);
     v_from integer := 1;
     v_rows integer := cardinality(v_one);
     v_columns integer := cardinality(v_other);

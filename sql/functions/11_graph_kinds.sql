@@ -52,7 +52,7 @@ create or replace function pgorch._people_problem(p_value jsonb) returns text
     language plpgsql immutable
     as $$
 declare
-    v_wrong text;
+    v_wrong pg_catalog.text;
 begin
     if jsonb_typeof(p_value) <> 'array' or jsonb_array_length(p_value) not between 1 and 100 then
         return format('must be a list of 1 to 100 users and roles, and %s', case when jsonb_typeof(p_value) <> 'array'
@@ -79,7 +79,7 @@ create or replace function pgorch._field_problem(p_kind text, p_value jsonb) ret
     language plpgsql immutable
     as $$
 declare
-    v_type constant text := jsonb_typeof(p_value);
+    v_type constant pg_catalog.text := jsonb_typeof(p_value);
 begin
     case p_kind
     when 'name' then

@@ -90,7 +90,7 @@ create or replace function pgorch._path_limits(p_text text) returns text
     language plpgsql immutable
     as $$
 declare
-    v_bare text;
+    v_bare pg_catalog.text;
 begin
     if length(p_text) > 2000 then
         return format('has %s characters, more than 2,000', length(p_text));
@@ -136,7 +136,7 @@ create or replace function pgorch._is_predicate(p_path jsonpath) returns boolean
     language plpgsql immutable strict
     as $$
 declare
-    v_vars constant jsonb := (select coalesce(jsonb_object_agg(r.root, '{}'::jsonb), '{}') from unnest(pgorch._path_roots(p_path)) r(root));
+    v_vars constant pg_catalog.jsonb := (select coalesce(jsonb_object_agg(r.root, '{}'::jsonb), '{}') from unnest(pgorch._path_roots(p_path)) r(root));
 begin
     perform jsonb_path_match('{}', p_path, v_vars);
     return true;
@@ -170,9 +170,9 @@ create or replace function pgorch._path_errors(p_text text, p_path text, p_code 
     language plpgsql immutable
     as $$
 declare
-    v_what constant text := case when p_code = 'bad_condition' then 'the condition' else 'the path' end;
-    v_fault text := pgorch._path_limits(p_text);
-    v_root text;
+    v_what constant pg_catalog.text := case when p_code = 'bad_condition' then 'the condition' else 'the path' end;
+    v_fault pg_catalog.text := pgorch._path_limits(p_text);
+    v_root pg_catalog.text;
 begin
     if v_fault is not null then
         return next pgorch._graph_error(p_path, p_code, format('%s %s %s', v_what, pgorch._quoted(p_text), v_fault),

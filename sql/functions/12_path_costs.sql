@@ -17,7 +17,7 @@ create or replace function pgorch._side_size(p_side text, p_document jsonb, p_va
     language plpgsql immutable
     as $$
 declare
-    v_key text;
+    v_key pg_catalog.text;
 begin
     p_side := ltrim(p_side, '-');
     if p_side like '$%' then
@@ -41,9 +41,9 @@ create or replace function pgorch._too_costly(p_path jsonpath, p_document jsonb,
     as $$
 declare
     v_all bigint;
-    v_simple constant text := '-?[$@](?:"(?:[^"\\]|\\.)*")?(?:\.(?:"(?:[^"\\]|\\.)*"|\*)|\[[^][]*\]|\.\*\*(?:\{[^}]*\})?)*';
+    v_simple constant pg_catalog.text := '-?[$@](?:"(?:[^"\\]|\\.)*")?(?:\.(?:"(?:[^"\\]|\\.)*"|\*)|\[[^][]*\]|\.\*\*(?:\{[^}]*\})?)*';
     v_comparisons integer;
-    v_sides text[];
+    v_sides pg_catalog.text[];
     v_found integer := 0;
     v_one bigint;
     v_other bigint;
@@ -85,9 +85,9 @@ create or replace function pgorch._check_rendered_size(p_template jsonb, p_state
     language plpgsql immutable
     as $$
 declare
-    v_text constant text := p_template::text;
+    v_text constant pg_catalog.text := p_template::text;
     v_paths constant integer := (length(v_text) - length(replace(v_text, '${', ''))) / 2;
-    v_path record;
+    v_path pg_catalog.record;
     v_bytes bigint := 0;
 begin
     -- A state can be stored compressed to a hundredth.

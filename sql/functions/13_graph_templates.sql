@@ -41,9 +41,9 @@ create or replace function pgorch._template_errors(p_template jsonb, p_path text
     language plpgsql immutable
     as $body$
 declare
-    v_string record;
+    v_string pg_catalog.record;
     -- What _template_parts() takes for a path or an escape.
-    v_understood constant text := '(\$\$\{)|\$\{((?:[^{}"]|"(?:[^"\\]|\\.)*"|\{[^{}"]*\})*)\}';
+    v_understood constant pg_catalog.text := '(\$\$\{)|\$\{((?:[^{}"]|"(?:[^"\\]|\\.)*"|\{[^{}"]*\})*)\}';
 begin
     for v_string in select s.path, s.value from pgorch._template_strings(p_template, p_path) s loop
         -- Filling a string takes time in proportion to its length times its paths.

@@ -124,10 +124,10 @@ create or replace function pgorch._loop_chains(p_ids text[], p_inner_loops integ
     language plpgsql immutable
     as $$
 declare
-    v_of_header text[] := array_fill('{}'::text, array[cardinality(p_ids)]);
-    v_chains text[] := v_of_header;
+    v_of_header pg_catalog.text[] := array_fill('{}'::text, array[cardinality(p_ids)]);
+    v_chains pg_catalog.text[] := v_of_header;
     v_header integer;
-    v_chain text[];
+    v_chain pg_catalog.text[];
 begin
     for v_node in 1 .. cardinality(p_ids) loop
         v_header := p_inner_loops[v_node];
@@ -152,7 +152,7 @@ create or replace function pgorch._ways_on(p_shape record, p_reads_roots boolean
     as $$
 declare
     v_sources constant integer[] := p_shape.sources;
-    v_outcomes constant text[] := p_shape.outcomes;
+    v_outcomes constant pg_catalog.text[] := p_shape.outcomes;
     v_limits constant integer[] := p_shape.limits;
     v_shared constant integer[] := p_shape.shared_loops;
     v_inner constant integer[] := p_shape.inner_loops;

@@ -4,7 +4,7 @@ create or replace function pgorch._work_errors(p_node jsonb, p_path text, p_type
     language plpgsql stable
     as $$
 declare
-    v_waits_for text[];
+    v_waits_for pg_catalog.text[];
 begin
     if p_node -> 'cancel_rest' = 'true' and coalesce(p_node -> 'join', '"all"') in ('"all"', 'null') then
         return next pgorch._graph_error(p_path || '/cancel_rest', 'bad_value', 'a join of all that can come has no rest to cancel',
@@ -49,8 +49,8 @@ create or replace function pgorch._approval_errors(p_node jsonb, p_path text) re
     language plpgsql immutable
     as $$
 declare
-    v_asked jsonb := p_node -> 'assignees';
-    v_remind constant jsonb := p_node -> 'remind';
+    v_asked pg_catalog.jsonb := p_node -> 'assignees';
+    v_remind constant pg_catalog.jsonb := p_node -> 'remind';
 begin
     if jsonb_typeof(p_node -> 'form') = 'object' then
         return query select e from pgorch._object_schema_errors(p_node -> 'form', p_path || '/form', 'the data of an approval') e;

@@ -10,8 +10,8 @@ create or replace function pgorch._row_table(p_table text, out oid oid, out name
     language plpgsql stable
     as $$
 declare
-    v_parts text[];
-    v_class record;
+    v_parts pg_catalog.text[];
+    v_class pg_catalog.record;
 begin
     begin
         v_parts := parse_ident(p_table);
@@ -58,9 +58,9 @@ create or replace function pgorch._row_errors(p_row jsonb, p_path text) returns 
     language plpgsql stable
     as $$
 declare
-    v_table record;
-    v_condition constant jsonb := p_row -> 'condition';
-    v_column text;
+    v_table pg_catalog.record;
+    v_condition constant pg_catalog.jsonb := p_row -> 'condition';
+    v_column pg_catalog.text;
 begin
     return query select e from pgorch._key_errors('row', array[p_path], array[p_row], null) e;
     if pgorch._name_problem(p_row -> 'table', 200) is null and jsonb_typeof(p_row -> 'table') = 'string' then
@@ -106,10 +106,10 @@ create or replace function pgorch._containment_path(p_object jsonb, p_parent tex
     language plpgsql immutable
     as $$
 declare
-    v_key text;
-    v_value jsonb;
-    v_path text;
-    v_paths text[] := '{}';
+    v_key pg_catalog.text;
+    v_value pg_catalog.jsonb;
+    v_path pg_catalog.text;
+    v_paths pg_catalog.text[] := '{}';
 begin
     for v_key, v_value in select o.key, o.value from jsonb_each(p_object) o order by o.key loop
         v_path := p_parent || '.' || to_json(v_key)::text;

@@ -4,8 +4,8 @@ create or replace function pgorch._graph_id(p_graph text) returns uuid
     language plpgsql stable
     as $$
 declare
-    v_id uuid;
-    v_parts text[];
+    v_id pg_catalog.uuid;
+    v_parts pg_catalog.text[];
 begin
     if p_graph ~ '^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$' then
         select g.id into v_id from pgorch.graphs g where g.id = p_graph::uuid;

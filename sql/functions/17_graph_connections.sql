@@ -6,7 +6,7 @@ create or replace function pgorch._tree_path(p_ids text[], p_parents integer[], 
     as $$
 declare
     v_node integer := p_to;
-    v_names text := pgorch._quoted(p_ids[p_to]);
+    v_names pg_catalog.text := pgorch._quoted(p_ids[p_to]);
 begin
     for v_step in 2 .. 12 loop
         exit when v_node = p_from;
@@ -22,7 +22,7 @@ create or replace function pgorch._connection_errors(p_definition jsonb) returns
     language plpgsql immutable
     as $$
 declare
-    v_shape record;
+    v_shape pg_catalog.record;
 begin
     select s.* into v_shape from pgorch._graph_shape(p_definition) s;
     return query
@@ -97,7 +97,7 @@ create or replace function pgorch._loop_errors(p_definition jsonb, p_shape recor
     as $$
 declare
     v_sources constant integer[] := p_shape.sources;
-    v_outcomes constant text[] := p_shape.outcomes;
+    v_outcomes constant pg_catalog.text[] := p_shape.outcomes;
     v_conditional constant boolean[] := p_shape.conditional;
     v_limits constant integer[] := p_shape.limits;
     v_inner constant integer[] := p_shape.inner_loops;
@@ -167,7 +167,7 @@ declare
     v_passes boolean[];
     v_sources integer[];
     v_targets integer[];
-    v_walk record;
+    v_walk pg_catalog.record;
 begin
     select array_agg(pgorch._node_type(n.value) = 'pass' order by n.at) into v_passes
     from jsonb_array_elements(p_definition -> 'nodes') with ordinality n(value, at);
@@ -223,8 +223,8 @@ create or replace function pgorch._reference_errors(p_definition jsonb, p_shape 
     as $$
 declare
     v_readers integer[];
-    v_paths text[];
-    v_refs text[];
+    v_paths pg_catalog.text[];
+    v_refs pg_catalog.text[];
     v_of_edge boolean[];
     v_nodes integer[];
     v_before boolean[];

@@ -34,8 +34,8 @@ create or replace function pgorch._all_errors(p_definition jsonb) returns setof 
     language plpgsql stable
     as $$
 declare
-    v_nodes jsonb[] := '{}';
-    v_edges jsonb[] := '{}';
+    v_nodes pg_catalog.jsonb[] := '{}';
+    v_edges pg_catalog.jsonb[] := '{}';
 begin
     if jsonb_typeof(p_definition) is distinct from 'object' then
         return next pgorch._graph_error('', 'bad_value', format('a graph is an object, and this is %s', pgorch._kind(p_definition)),
@@ -103,7 +103,7 @@ create or replace function pgorch.validate_graph(p_definition jsonb) returns jso
     set search_path = pg_catalog, pgorch, pg_temp
     as $$
 declare
-    v_errors constant jsonb[] := array(select e from pgorch._all_errors(p_definition) e);
+    v_errors constant pg_catalog.jsonb[] := array(select e from pgorch._all_errors(p_definition) e);
 begin
     -- Names are compared for the first 50 errors: a large graph with a thousand of them would take seconds.
     return (

@@ -6,15 +6,15 @@ create or replace function pgorch.create_graph(p_definition jsonb, p_actor text 
     set search_path = pg_catalog, pgorch, pg_temp
     as $$
 declare
-    v_actor constant text := pgorch._actor(p_actor);
-    v_children jsonb := pgorch._children(p_definition);
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
+    v_children pg_catalog.jsonb := pgorch._children(p_definition);
     -- Once a child has a newer version, the same definition is a new version too: it runs another child. But a graph that
     -- runs itself would be a new version each time it is created.
-    v_digest constant text := encode(sha256(convert_to(
+    v_digest constant pg_catalog.text := encode(sha256(convert_to(
         p_definition::text || coalesce(E'\n' || nullif(v_children - coalesce(p_definition ->> 'name', ''), '{}')::text, ''), 'UTF8')), 'hex');
-    v_name text;
+    v_name pg_catalog.text;
     v_graph pgorch.graphs;
-    v_errors jsonb;
+    v_errors pg_catalog.jsonb;
 begin
     v_name := coalesce(p_definition ->> 'name', 'graph-' || left(v_digest, 12));
     select g.* into v_graph from pgorch.graphs g where g.name = v_name and g.digest = v_digest;
@@ -64,10 +64,10 @@ create or replace function pgorch._store_graph(p_definition jsonb, p_name text, 
     as $$
 declare
     v_graph pgorch.graphs;
-    v_shape record;
-    v_ids text[];
-    v_ways_on record;
-    v_reducers constant jsonb := nullif(nullif(jsonb_strip_nulls(p_definition -> 'reducers'), 'null'), '{}');
+    v_shape pg_catalog.record;
+    v_ids pg_catalog.text[];
+    v_ways_on pg_catalog.record;
+    v_reducers constant pg_catalog.jsonb := nullif(nullif(jsonb_strip_nulls(p_definition -> 'reducers'), 'null'), '{}');
 begin
     select s.* into v_shape from pgorch._graph_shape(p_definition) s;
     v_ids := v_shape.ids;
@@ -119,7 +119,7 @@ create or replace function pgorch._store_nodes(p_graph pgorch.graphs, p_shape re
     as $$
 declare
     v_is_plain constant boolean := not p_graph.has_forks and p_graph.reducers is null;
-    v_chains constant text[] := pgorch._loop_chains(p_shape.ids, p_shape.inner_loops, p_shape.outer_loops);
+    v_chains constant pg_catalog.text[] := pgorch._loop_chains(p_shape.ids, p_shape.inner_loops, p_shape.outer_loops);
     v_joins constant boolean[] := p_shape.joins;
 begin
     -- fast_out and fast_in name what _advance_plain() does as well as _settle() would, and nothing else: what is not
@@ -170,8 +170,8 @@ create or replace function pgorch.find_graph(p_graph text) returns uuid
     set search_path = pg_catalog, pgorch, pg_temp
     as $$
 declare
-    v_id constant uuid := pgorch._graph_id(p_graph);
-    v_name constant text := regexp_replace(p_graph, '@[0-9]{1,9}$', '');
+    v_id constant pg_catalog.uuid := pgorch._graph_id(p_graph);
+    v_name constant pg_catalog.text := regexp_replace(p_graph, '@[0-9]{1,9}$', '');
 begin
     if v_id is null then
         perform pgorch._raise('OR003', format('there is no graph %s', coalesce(pgorch._quoted(p_graph), 'null')), coalesce(

@@ -7,11 +7,11 @@ create or replace function pgorch.delete_graph(p_graph text, p_actor text defaul
     set jit = off set enable_seqscan = off
     as $$
 declare
-    v_actor constant text := pgorch._actor(p_actor);
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
     -- An id is made later, but for what its clock may be set back meanwhile.
-    v_since constant uuid := pgorch._first_id_of(clock_timestamp() - interval '5 seconds');
+    v_since constant pg_catalog.uuid := pgorch._first_id_of(clock_timestamp() - interval '5 seconds');
     v_graph pgorch.graphs;
-    v_waits jsonb[];
+    v_waits pg_catalog.jsonb[];
 begin
     perform pgorch._check_unused(pgorch.find_graph(p_graph));
     -- To look at all runs takes as long as there are many, and is done before everybody is kept out. What comes in the
@@ -54,7 +54,7 @@ create or replace function pgorch._lock_graphs() returns void
     set lock_timeout = '300ms'
     as $$
 declare
-    v_until constant timestamptz := clock_timestamp() + interval '5 seconds';
+    v_until constant pg_catalog.timestamptz := clock_timestamp() + interval '5 seconds';
 begin
     loop
         begin
@@ -77,8 +77,8 @@ create or replace function pgorch._check_unused(p_graph_id uuid) returns void
     as $$
 declare
     v_graph pgorch.graphs;
-    v_parent record;
-    v_schedule text;
+    v_parent pg_catalog.record;
+    v_schedule pg_catalog.text;
 begin
     select g.* into v_graph from pgorch.graphs g where g.id = p_graph_id;
     select p.name, p.version into v_parent

@@ -4,7 +4,7 @@ create or replace function pgorch._input_problems(p_graph pgorch.graphs, p_input
     language plpgsql immutable
     as $$
 declare
-    v_problems jsonb[];
+    v_problems pg_catalog.jsonb[];
 begin
     if p_graph.input_schema is null then
         return null;

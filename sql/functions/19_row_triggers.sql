@@ -22,8 +22,8 @@ create or replace function pgorch._watch_tables(p_graph_id uuid) returns void
     set lock_timeout = '5s'
     as $$
 declare
-    v_wait record;
-    v_suffix text;
+    v_wait pg_catalog.record;
+    v_suffix pg_catalog.text;
 begin
     for v_wait in
         select distinct n.wait_row ->> 'table' as table_name, n.wait_row ->> 'key_column' as key_column, t.oid
@@ -52,7 +52,7 @@ create or replace function pgorch._unwatch_table(p_table text, p_key_column text
     set lock_timeout = '200ms'
     as $$
 declare
-    v_trigger record;
+    v_trigger pg_catalog.record;
 begin
     if exists (select from pgorch.nodes n where n.wait_row ->> 'table' = p_table and n.wait_row ->> 'key_column' = p_key_column) then
         return true;

@@ -5,7 +5,7 @@ create or replace function pgorch.register_tools(p_tools jsonb) returns void
     set search_path = pg_catalog, pgorch, pg_temp
     as $$
 declare
-    v_problem text;
+    v_problem pg_catalog.text;
 begin
     if jsonb_typeof(p_tools) is distinct from 'array' then
         perform pgorch._raise('OR006', format('the tools must be a list, and are %s', pgorch._kind(p_tools)),
@@ -50,8 +50,8 @@ create or replace function pgorch._tool_problem(p_tool jsonb) returns text
     language plpgsql immutable
     as $$
 declare
-    v_name constant text := p_tool ->> 'name';
-    v_problem text;
+    v_name constant pg_catalog.text := p_tool ->> 'name';
+    v_problem pg_catalog.text;
 begin
     if jsonb_typeof(p_tool) <> 'object' then
         return format('must be an object, and is %s', pgorch._kind(p_tool));

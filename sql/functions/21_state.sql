@@ -73,7 +73,7 @@ create or replace function pgorch._sources(p_bucket integer, p_run pgorch.runs) 
     language plpgsql stable
     as $$
 declare
-    v_from uuid := p_run.forked_from;
+    v_from pg_catalog.uuid := p_run.forked_from;
     v_at integer := p_run.forked_at;
 begin
     run_id := p_run.id;
@@ -120,7 +120,7 @@ create or replace function pgorch._vars(p_bucket integer, p_run pgorch.runs, p_g
     language plpgsql stable
     as $$
 declare
-    v_vars jsonb := '{}';
+    v_vars pg_catalog.jsonb := '{}';
 begin
     -- Only what is asked for: a large input is not copied for a condition that does not read it.
     if 'input' = any (p_roots) then

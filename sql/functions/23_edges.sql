@@ -6,7 +6,7 @@ create or replace function pgorch._evaluate(
     language plpgsql immutable
     as $$
 declare
-    v_too_costly text;
+    v_too_costly pg_catalog.text;
 begin
     if p_contains is not null then
         holds := p_state @> p_contains;
@@ -37,7 +37,7 @@ create or replace function pgorch._choose_edges(
     language plpgsql stable
     as $$
 declare
-    v_edge record;
+    v_edge pg_catalog.record;
     v_conditional boolean;
     v_holds boolean;
 begin
@@ -108,7 +108,7 @@ create or replace function pgorch._counts_after(
     language plpgsql stable
     as $$
 declare
-    v_shared text[];
+    v_shared pg_catalog.text[];
 begin
     if p_counts is null or p_source_loops = p_target_loops then
         return p_counts;

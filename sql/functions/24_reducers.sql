@@ -4,7 +4,7 @@ create or replace function pgorch._reduce(p_reducer text, p_old jsonb, p_new jso
     language plpgsql immutable
     as $$
 declare
-    v_wanted constant text[] := case p_reducer when 'sum' then '{number}' when 'merge' then '{object}'
+    v_wanted constant pg_catalog.text[] := case p_reducer when 'sum' then '{number}' when 'merge' then '{object}'
                                                when 'min' then '{number,string}' when 'max' then '{number,string}' end;
     v_first constant boolean := p_old is null or p_old = 'null';
     v_less boolean;
@@ -39,8 +39,8 @@ create or replace function pgorch._reduced(p_reducers jsonb, p_state jsonb, p_wr
     language plpgsql immutable
     as $$
 declare
-    v_key text;
-    v_value jsonb;
+    v_key pg_catalog.text;
+    v_value pg_catalog.jsonb;
 begin
     written := p_written;
     for v_key in select k.key from jsonb_object_keys(p_written) k(key) where p_reducers ? k.key loop

@@ -7,9 +7,9 @@ create or replace function pgorch._enter_approval(
     as $$
 declare
     v_step_id bigint;
-    v_approval_id constant uuid := pgorch.new_run_id(p_bucket);
-    v_deadline constant timestamptz := pgorch._after(p_now, p_node.deadline);
-    v_remind_at constant timestamptz := p_now + make_interval(secs => (p_node.remind ->> 'seconds')::double precision);
+    v_approval_id constant pg_catalog.uuid := pgorch.new_run_id(p_bucket);
+    v_deadline constant pg_catalog.timestamptz := pgorch._after(p_now, p_node.deadline);
+    v_remind_at constant pg_catalog.timestamptz := p_now + make_interval(secs => (p_node.remind ->> 'seconds')::double precision);
 begin
     insert into pgorch.steps (bucket, run_id, graph_id, kind, created_at, ready_at, visit, counts, lineage, born, node)
     values (p_bucket, p_run.id, p_run.graph_id, 'approval', p_now, p_now, p_move.visit, p_move.counts, p_move.lineage, p_run.seq, p_node.id)
@@ -72,7 +72,7 @@ create or replace function pgorch._expire_approval(
     as $$
 declare
     v_approval constant pgorch.approvals := pgorch._open_approval(p_bucket, p_run.id, p_approval_id);
-    v_votes constant text[] := pgorch._voters(p_bucket, p_approval_id);
+    v_votes constant pg_catalog.text[] := pgorch._voters(p_bucket, p_approval_id);
 begin
     if v_approval.id is null then
         return p_run;
@@ -95,8 +95,8 @@ create or replace function pgorch._remind(
 declare
     v_approval constant pgorch.approvals := pgorch._open_approval(p_bucket, p_run.id, p_approval_id);
     v_run pgorch.runs := p_run;
-    v_to text[];
-    v_assignees text[];
+    v_to pg_catalog.text[];
+    v_assignees pg_catalog.text[];
 begin
     if v_approval.id is null or v_approval.deadline <= p_now then
         return p_run;

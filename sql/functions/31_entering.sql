@@ -11,7 +11,7 @@ create or replace function pgorch._enter_task(
     language plpgsql
     as $$
 declare
-    v_held constant text := case when p_run.status = 'paused' then 'paused' when p_limiter is not null then 'limit' end;
+    v_held constant pg_catalog.text := case when p_run.status = 'paused' then 'paused' when p_limiter is not null then 'limit' end;
 begin
     -- With a concurrency key it waits outside the lanes for a place.
     insert into pgorch.steps (bucket, run_id, graph_id, kind, priority, created_at, lane_queue, lane_tool, held, limiter, ready_at,
@@ -66,8 +66,8 @@ create or replace function pgorch._rendered(
     language plpgsql stable
     as $$
 declare
-    v_state jsonb;
-    v_vars jsonb;
+    v_state pg_catalog.jsonb;
+    v_vars pg_catalog.jsonb;
 begin
     if p_template is null then
         return;

@@ -54,7 +54,7 @@ create or replace function pgorch._on_the_way(
     language plpgsql stable
     as $$
 declare
-    v_marks constant text[] := pgorch._marks(p_bucket, p_run.id, p_node.id);
+    v_marks constant pg_catalog.text[] := pgorch._marks(p_bucket, p_run.id, p_node.id);
 begin
     -- `offset 0` keeps the inner question a question about one live step, asked until enough are found; made a join of, it
     -- was answered for all of them (280 ms instead of 1 at 1,000 branches). For the same reason nothing is sorted here.
@@ -79,7 +79,7 @@ create or replace function pgorch._next_join(
     language plpgsql
     as $$
 declare
-    v_join record;
+    v_join pg_catalog.record;
     v_node pgorch.nodes;
     v_open boolean;
     v_gone integer;

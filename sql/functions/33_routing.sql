@@ -34,7 +34,7 @@ declare
     v_run pgorch.runs := p_run;
     v_moves pgorch._move[] := p_moves;
     v_move pgorch._move;
-    v_next record;
+    v_next pg_catalog.record;
     v_at integer := 1;
     v_passed integer := 0;
 begin
@@ -113,11 +113,11 @@ create or replace function pgorch._enter(
     as $$
 declare
     v_node pgorch.nodes;
-    v_value jsonb;
-    v_show jsonb;
-    v_limiter text;
-    v_problem jsonb;
-    v_entered record;
+    v_value pg_catalog.jsonb;
+    v_show pg_catalog.jsonb;
+    v_limiter pg_catalog.text;
+    v_problem pg_catalog.jsonb;
+    v_entered pg_catalog.record;
 begin
     run := p_run;
     follows := '{}';
@@ -197,7 +197,7 @@ create or replace function pgorch._enter_other(
     language plpgsql
     as $$
 declare
-    v_entered record;
+    v_entered pg_catalog.record;
 begin
     if p_node.type = 'wait' then
         select e.* into v_entered from pgorch._enter_wait(p_bucket, p_run, p_graph, p_node, p_move, p_value, p_now) e;
@@ -221,15 +221,15 @@ create or replace function pgorch._leave_node(
     as $$
 declare
     v_node pgorch.nodes;
-    v_written jsonb := '{}';
-    v_state jsonb;
+    v_written pg_catalog.jsonb := '{}';
+    v_state pg_catalog.jsonb;
     v_conditional boolean;
-    v_key text;
+    v_key pg_catalog.text;
     v_ranks integer[];
     v_candidates integer;
-    v_problem jsonb;
-    v_roots text[];
-    v_vars jsonb := '{}';
+    v_problem pg_catalog.jsonb;
+    v_roots pg_catalog.text[];
+    v_vars pg_catalog.jsonb := '{}';
     -- By a worker, and well, even if it fails now: because of its edges, or of what it would write.
     v_performed constant boolean := p_move.attempt is not null and p_move.output is not null;
 begin
@@ -343,9 +343,9 @@ declare
     v_moves pgorch._move[] := '{}';
     v_move pgorch._move;
     v_edge pgorch.edges;
-    v_loops text[];
+    v_loops pg_catalog.text[];
     v_branches constant integer := cardinality(p_ranks);
-    v_counts jsonb;
+    v_counts pg_catalog.jsonb;
 begin
     -- All edges taken are counted before any is followed, so that a branch that goes back knows what its siblings used.
     select coalesce(p_move.counts, '{}') || jsonb_object_agg(e.ord::text, coalesce((p_move.counts ->> e.ord::text)::integer, 0) + 1)

@@ -17,7 +17,7 @@ create or replace function pgorch._retry_delay(p_policy jsonb, p_error jsonb, p_
     language plpgsql immutable
     as $$
 declare
-    v_type constant text := p_error ->> 'type';
+    v_type constant pg_catalog.text := p_error ->> 'type';
     v_delay double precision;
 begin
     if p_policy is null or p_error -> 'retryable' = 'false' or p_failures >= (p_policy ->> 'max_attempts')::integer

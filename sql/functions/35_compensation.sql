@@ -55,7 +55,7 @@ declare
     v_entry pgorch.history;
     v_node pgorch.nodes;
     v_move pgorch._move;
-    v_failed jsonb;
+    v_failed pg_catalog.jsonb;
 begin
     if v_seq is null then
         select jsonb_agg(jsonb_build_object('node', u.node, 'error', u.error) order by u.seq) into v_failed

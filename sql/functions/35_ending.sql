@@ -8,8 +8,8 @@ create or replace function pgorch._drop_steps(
 declare
     v_ids bigint[];
     v_kinds pgorch.step_kind[];
-    v_workers uuid[];
-    v_keys text[];
+    v_workers pg_catalog.uuid[];
+    v_keys pg_catalog.text[];
 begin
     -- Deleted before its worker is told: a step that is claimed meanwhile is waited for, and then has a worker.
     with gone as (
@@ -50,7 +50,7 @@ create or replace function pgorch._cancel_steps(
     language plpgsql
     as $$
 declare
-    v_step record;
+    v_step pg_catalog.record;
 begin
     for v_step in
         select s.node, s.visit, case when s.kind <> 'map' then s.attempt else 0 end as attempt, s.started_at, s.worker_id from pgorch.steps s
@@ -100,7 +100,7 @@ create or replace function pgorch._complete_run(
     language plpgsql
     as $$
 declare
-    v_output record;
+    v_output pg_catalog.record;
 begin
     if p_graph.output is not null then
         select r.value, r.problem into v_output from pgorch._rendered(p_bucket, p_run, p_graph, p_graph.output) r;

@@ -6,9 +6,9 @@ create or replace function pgorch._enter_wait(
     language plpgsql
     as $$
 declare
-    v_for jsonb;
-    v_due timestamptz;
-    v_deadline constant timestamptz := pgorch._after(p_now, p_node.deadline);
+    v_for pg_catalog.jsonb;
+    v_due pg_catalog.timestamptz;
+    v_deadline constant pg_catalog.timestamptz := pgorch._after(p_now, p_node.deadline);
     v_step_id bigint;
     v_signal pgorch.signals;
 begin

@@ -8,10 +8,10 @@ create or replace function pgorch._enter_map(
     as $$
 declare
     v_map pgorch.steps;
-    v_input jsonb := jsonb_build_object('items', p_items);
-    v_pending jsonb;
+    v_input pg_catalog.jsonb := jsonb_build_object('items', p_items);
+    v_pending pg_catalog.jsonb;
     v_step_id bigint;
-    v_started record;
+    v_started pg_catalog.record;
 begin
     run := p_run;
     if jsonb_typeof(p_items) <> 'array' then
@@ -55,7 +55,7 @@ create or replace function pgorch._pending_items(
     language plpgsql stable
     as $$
 declare
-    v_done constant jsonb := (
+    v_done constant pg_catalog.jsonb := (
         select coalesce(jsonb_object_agg(h.item::text, true), '{}')
         from pgorch._sources(p_bucket, p_run) o
         cross join lateral (
@@ -75,14 +75,14 @@ create or replace function pgorch._start_items(
     language plpgsql
     as $$
 declare
-    v_held constant text := case when p_run.status = 'paused' then 'paused' end;
-    v_queue constant text := case when v_held is null then pgorch._lane_queue(p_node.queue, p_run.queue) end;
-    v_tool constant text := case when v_held is null then p_node.function end;
-    v_list record;
+    v_held constant pg_catalog.text := case when p_run.status = 'paused' then 'paused' end;
+    v_queue constant pg_catalog.text := case when v_held is null then pgorch._lane_queue(p_node.queue, p_run.queue) end;
+    v_tool constant pg_catalog.text := case when v_held is null then p_node.function end;
+    v_list pg_catalog.record;
     v_total integer;
     v_until integer;
     v_items integer[];
-    v_inputs jsonb[];
+    v_inputs pg_catalog.jsonb[];
 begin
     started := 0;
     used := 0;
@@ -126,8 +126,8 @@ create or replace function pgorch._item_inputs(
     language plpgsql
     as $$
 declare
-    v_state jsonb;
-    v_vars jsonb;
+    v_state pg_catalog.jsonb;
+    v_vars pg_catalog.jsonb;
 begin
     items := case when p_pending is null then array(select i from generate_series(p_from, p_until - 1) i)
                   else array(select (p_pending -> i)::integer from generate_series(p_from, p_until - 1) i) end;
@@ -167,8 +167,8 @@ declare
     v_node pgorch.nodes;
     v_graph pgorch.graphs;
     v_borne integer;
-    v_problem jsonb;
-    v_started record;
+    v_problem pg_catalog.jsonb;
+    v_started pg_catalog.record;
 begin
     run := p_run;
     used := 0;
@@ -214,7 +214,7 @@ create or replace function pgorch._map_error(p_bucket integer, p_run pgorch.runs
     language plpgsql stable
     as $$
 declare
-    v_first record;
+    v_first pg_catalog.record;
 begin
     select h.item, h.error into v_first from pgorch.history h
     where h.bucket = p_bucket and h.run_id = p_run.id and h.seq > p_map.born and h.node = p_map.node
@@ -271,7 +271,7 @@ create or replace function pgorch._help_coming_item(
     language plpgsql
     as $$
 declare
-    v_input jsonb := p_map.input;
+    v_input pg_catalog.jsonb := p_map.input;
 begin
     if p_action = 'retry' then
         if p_value is not null then

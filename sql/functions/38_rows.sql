@@ -20,10 +20,10 @@ create or replace function pgorch._watch_row(
     language plpgsql
     as $$
 declare
-    v_table constant text := p_node.wait_row ->> 'table';
-    v_column constant text := p_node.wait_row ->> 'key_column';
-    v_condition constant jsonpath := (p_node.wait_row ->> 'condition')::jsonpath;
-    v_key text;
+    v_table constant pg_catalog.text := p_node.wait_row ->> 'table';
+    v_column constant pg_catalog.text := p_node.wait_row ->> 'key_column';
+    v_condition constant pg_catalog.jsonpath := (p_node.wait_row ->> 'condition')::jsonpath;
+    v_key pg_catalog.text;
 begin
     select k.key, k.problem into v_key, problem from pgorch._row_key(v_table, v_column, p_key) k;
     if problem is not null then
@@ -54,7 +54,7 @@ create or replace function pgorch._key_type(p_table text, p_key_column text) ret
     language plpgsql stable
     as $$
 declare
-    v_type record;
+    v_type pg_catalog.record;
 begin
     -- -1: a type without length. A key is not cut to length, or a longer one would find the row as well.
     select format_type(a.atttypid, -1) as name, pgorch._is_key_type(a.atttypid) as is_key_type into v_type
@@ -163,7 +163,7 @@ create or replace function pgorch._row_changed() returns trigger
     set search_path = pg_catalog, pgorch, pg_temp set jit = off set enable_seqscan = off
     as $$
 declare
-    v_key text;
+    v_key pg_catalog.text;
 begin
     -- No code of whoever made a type is run with the rights of pgorch. Numbers below this are PostgreSQL's own.
     -- A statement of its own: in one with what follows, the planner would run the cast to estimate rows.
@@ -188,7 +188,7 @@ create or replace function pgorch._row_left() returns trigger
     set search_path = pg_catalog, pgorch, pg_temp set jit = off set enable_seqscan = off
     as $$
 declare
-    v_key text;
+    v_key pg_catalog.text;
 begin
     if exists (select from pg_cast c where c.oid >= 16384 and c.casttarget = 'json'::regtype) and not pgorch._json_is_plain(tg_relid) then
         return null;
@@ -250,7 +250,7 @@ create or replace function pgorch._wake_by_row(
     language plpgsql
     as $$
 declare
-    v_wait record;
+    v_wait pg_catalog.record;
     v_run pgorch.runs;
     v_step pgorch.steps;
     v_done boolean;
@@ -314,14 +314,14 @@ create or replace function pgorch._recheck_row(
     as $$
 declare
     v_wait pgorch._row_waits;
-    v_snapshot constant pg_snapshot := pg_current_snapshot();
+    v_snapshot constant pg_catalog.pg_snapshot := pg_current_snapshot();
     -- Whoever changed the row before the wait could be seen has a number below this.
-    v_until constant xid8 := coalesce((p_data ->> 'until')::xid8, pg_snapshot_xmax(v_snapshot));
+    v_until constant pg_catalog.xid8 := coalesce((p_data ->> 'until')::xid8, pg_snapshot_xmax(v_snapshot));
     v_pause constant interval := coalesce((p_data ->> 'pause')::interval, interval '100 milliseconds');
     v_again boolean;
-    v_output jsonb;
-    v_problem jsonb;
-    v_owner name;
+    v_output pg_catalog.jsonb;
+    v_problem pg_catalog.jsonb;
+    v_owner pg_catalog.name;
 begin
     if p_data ? 'row' then
         perform pgorch._end_wait(p_bucket, p_run, p_step, 'success', p_data -> 'row', p_now);

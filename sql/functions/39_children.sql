@@ -7,11 +7,11 @@ create or replace function pgorch._enter_child(
     language plpgsql
     as $$
 declare
-    v_input constant jsonb := coalesce(p_input, pgorch._state(p_run.input, p_run.snapshot, p_run.delta));
+    v_input constant pg_catalog.jsonb := coalesce(p_input, pgorch._state(p_run.input, p_run.snapshot, p_run.delta));
     v_step_id bigint;
     v_step pgorch.steps;
-    v_started record;
-    v_later record;
+    v_started pg_catalog.record;
+    v_later pg_catalog.record;
 begin
     run := p_run;
     problem := pgorch._child_problem(p_run, p_node, v_input);
@@ -44,7 +44,7 @@ create or replace function pgorch._child_problem(p_run pgorch.runs, p_node pgorc
     as $$
 declare
     v_graph pgorch.graphs;
-    v_problem text;
+    v_problem pg_catalog.text;
 begin
     if jsonb_typeof(p_input) <> 'object' then
         return jsonb_build_object('type', 'InvalidInput', 'retryable', false,
@@ -69,7 +69,7 @@ create or replace function pgorch._start_child(
     language plpgsql
     as $$
 declare
-    v_ids uuid[];
+    v_ids pg_catalog.uuid[];
 begin
     v_ids := pgorch._start(p_bucket, p_node.child_graph_id, array[p_input], null, p_run.priority, p_run.queue, p_run.initiator,
         p_parent_run_id => p_run.id, p_parent_step_id => p_step_id, p_depth => coalesce(p_run.depth, 0) + 1,
@@ -131,8 +131,8 @@ create or replace function pgorch._child_ended(
     language plpgsql
     as $$
 declare
-    v_end record;
-    v_later record;
+    v_end pg_catalog.record;
+    v_later pg_catalog.record;
     v_run pgorch.runs;
     v_move pgorch._move := pgorch._move_of(p_step);
 begin
@@ -160,7 +160,7 @@ create or replace function pgorch._another_child_later(
     language plpgsql
     as $$
 declare
-    v_problem jsonb;
+    v_problem pg_catalog.jsonb;
     v_delay double precision;
 begin
     run := p_parent;
@@ -187,7 +187,7 @@ create or replace function pgorch._start_child_again(p_bucket integer, p_run pgo
     as $$
 declare
     v_node pgorch.nodes;
-    v_started record;
+    v_started pg_catalog.record;
 begin
     select n.* into v_node from pgorch.nodes n where n.graph_id = p_step.graph_id and n.id = p_step.node;
     select c.* into v_started
@@ -203,7 +203,7 @@ create or replace function pgorch._cancel_children(
     as $$
 declare
     v_child pgorch.runs;
-    v_error constant jsonb := '{"type": "Cancelled", "message": "the parent run does not wait for it any more"}';
+    v_error constant pg_catalog.jsonb := '{"type": "Cancelled", "message": "the parent run does not wait for it any more"}';
 begin
     for v_child in
         select r.* from pgorch.runs r

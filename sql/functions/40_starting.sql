@@ -6,9 +6,9 @@ create or replace function pgorch._checked_start(
     language plpgsql stable
     as $$
 declare
-    v_input jsonb;
+    v_input pg_catalog.jsonb;
     v_graph pgorch.graphs;
-    v_problem text;
+    v_problem pg_catalog.text;
 begin
     select g.* into v_graph from pgorch.graphs g where g.id = p_graph_id;
     foreach v_input in array p_inputs loop
@@ -66,8 +66,8 @@ create or replace function pgorch.start(
     set jit = off set enable_seqscan = off
     as $$
 declare
-    v_actor constant text := pgorch._actor(p_actor);
-    v_graph_id constant uuid := pgorch.find_graph(p_graph);
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
+    v_graph_id constant pg_catalog.uuid := pgorch.find_graph(p_graph);
 begin
     perform pgorch._checked_start(v_graph_id, array[p_input], p_priority, p_queue, p_bucket, p_labels);
     if p_idempotency_key is null then
@@ -93,10 +93,10 @@ create or replace function pgorch._start_once(
     as $$
 declare
     -- Over the graph as it was named: the same request after a new version of the graph is still the same request.
-    v_digest constant text := encode(sha256(convert_to(concat_ws(E'\n', p_graph, p_input, nullif(jsonb_strip_nulls(jsonb_build_object(
+    v_digest constant pg_catalog.text := encode(sha256(convert_to(concat_ws(E'\n', p_graph, p_input, nullif(jsonb_strip_nulls(jsonb_build_object(
         'labels', nullif(p_labels, '{}'), 'priority', nullif(p_priority, 0), 'queue', p_queue)), '{}')), 'UTF8')), 'hex');
-    v_ids constant uuid[] := array[pgorch.new_run_id(p_bucket)];
-    v_earlier record;
+    v_ids constant pg_catalog.uuid[] := array[pgorch.new_run_id(p_bucket)];
+    v_earlier pg_catalog.record;
 begin
     if p_key = '' or length(p_key) > 200 then
         perform pgorch._raise('OR006', 'an idempotency key has 1 to 200 characters', 'Send a shorter one, for instance a UUID.');
@@ -129,7 +129,7 @@ create or replace function pgorch.start_many(
     set jit = off set enable_seqscan = off
     as $$
 declare
-    v_graph_id constant uuid := pgorch.find_graph(p_graph);
+    v_graph_id constant pg_catalog.uuid := pgorch.find_graph(p_graph);
 begin
     if cardinality(p_inputs) > 100000 then
         perform pgorch._raise('OR006', format('%s runs are too many for one call', cardinality(p_inputs)), 'Start at most 100,000 at once.');
@@ -148,13 +148,13 @@ create or replace function pgorch._start(
     language plpgsql
     as $$
 declare
-    v_now constant timestamptz := pgorch.clock_now();
+    v_now constant pg_catalog.timestamptz := pgorch.clock_now();
     v_graph pgorch.graphs;
     v_node pgorch.nodes;
-    v_ids uuid[] := p_ids;
+    v_ids pg_catalog.uuid[] := p_ids;
     v_run pgorch.runs;
     v_move pgorch._move;
-    v_id uuid;
+    v_id pg_catalog.uuid;
 begin
     select g.* into strict v_graph from pgorch.graphs g where g.id = p_graph_id;
     select n.* into strict v_node from pgorch.nodes n where n.graph_id = p_graph_id and n.id = v_graph.start_node;

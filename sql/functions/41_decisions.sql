@@ -43,7 +43,7 @@ create or replace function pgorch._run_of_approval(p_approval_id uuid) returns u
     as $$
 declare
     v_bucket constant integer := pgorch.bucket_of(p_approval_id);
-    v_run_id uuid;
+    v_run_id pg_catalog.uuid;
 begin
     select a.run_id into v_run_id from pgorch.approvals a where a.bucket = v_bucket and a.id = p_approval_id;
     if v_run_id is null then
@@ -66,16 +66,16 @@ create or replace function pgorch.decide(
     set jit = off set enable_seqscan = off
     as $$
 declare
-    v_run_id constant uuid := coalesce(p_run_id, pgorch._run_of_approval(p_approval_id));
+    v_run_id constant pg_catalog.uuid := coalesce(p_run_id, pgorch._run_of_approval(p_approval_id));
     v_bucket constant integer := pgorch.bucket_of(v_run_id);
-    v_actor constant text := pgorch._actor(p_actor);
-    v_roles constant text[] := pgorch._roles(v_actor, p_roles);
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
+    v_roles constant pg_catalog.text[] := pgorch._roles(v_actor, p_roles);
     v_run pgorch.runs;
     v_approval pgorch.approvals;
     v_node pgorch.nodes;
-    v_data jsonb := p_data;
-    v_now timestamptz;
-    v_said jsonb;
+    v_data pg_catalog.jsonb := p_data;
+    v_now pg_catalog.timestamptz;
+    v_said pg_catalog.jsonb;
 begin
     perform pgorch._check_decision(p_decision, p_data, p_comment);
     v_run := pgorch._locked_run(v_run_id);

@@ -86,7 +86,7 @@ create or replace function pgorch._checked_assignees(p_assignees text[]) returns
     language plpgsql immutable
     as $$
 declare
-    v_name text;
+    v_name pg_catalog.text;
 begin
     if coalesce(cardinality(p_assignees), 0) not between 1 and 100 or array_ndims(p_assignees) <> 1 then
         perform pgorch._raise('OR006', format('an approval is assigned to 1 to 100 users and roles, not to %s', coalesce(cardinality(p_assignees), 0)),

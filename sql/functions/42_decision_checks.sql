@@ -29,7 +29,7 @@ create or replace function pgorch._check_form(p_node pgorch.nodes, p_data jsonb)
     language plpgsql
     as $$
 declare
-    v_problems jsonb;
+    v_problems pg_catalog.jsonb;
 begin
     if p_node.form is null then
         return;

@@ -31,7 +31,7 @@ create or replace function pgorch._vote(
     as $$
 declare
     v_run pgorch.runs := p_run;
-    v_voters constant text[] := coalesce(pgorch._voters(p_bucket, p_approval.id), '{}');
+    v_voters constant pg_catalog.text[] := coalesce(pgorch._voters(p_bucket, p_approval.id), '{}');
     v_votes constant integer := cardinality(v_voters) + 1;
 begin
     if p_actor = any (v_voters) then

@@ -7,13 +7,13 @@ create or replace function pgorch.reassign(
     as $$
 declare
     v_bucket constant integer := pgorch.bucket_of(p_approval_id);
-    v_actor constant text := pgorch._actor(p_actor);
-    v_roles constant text[] := pgorch._roles(v_actor, p_roles);
-    v_assignees constant text[] := pgorch._checked_assignees(p_assignees);
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
+    v_roles constant pg_catalog.text[] := pgorch._roles(v_actor, p_roles);
+    v_assignees constant pg_catalog.text[] := pgorch._checked_assignees(p_assignees);
     v_run pgorch.runs;
     v_approval pgorch.approvals;
     v_node pgorch.nodes;
-    v_now timestamptz;
+    v_now pg_catalog.timestamptz;
 begin
     perform pgorch._check_comment(p_comment);
     v_run := pgorch._locked_run(pgorch._run_of_approval(p_approval_id));
@@ -52,10 +52,10 @@ create or replace function pgorch.comment(p_approval_id uuid, p_comment text, p_
     as $$
 declare
     v_bucket constant integer := pgorch.bucket_of(p_approval_id);
-    v_actor constant text := pgorch._actor(p_actor);
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
     v_run pgorch.runs;
     v_approval pgorch.approvals;
-    v_now timestamptz;
+    v_now pg_catalog.timestamptz;
 begin
     if coalesce(p_comment, '') = '' then
         perform pgorch._raise('OR006', 'a comment has no text', 'Write one.');

@@ -7,11 +7,11 @@ create or replace function pgorch.signal(
     as $$
 declare
     v_bucket constant integer := pgorch.bucket_of(p_run_id);
-    v_actor constant text := pgorch._actor(p_actor);
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
     v_run pgorch.runs;
-    v_now timestamptz;
+    v_now pg_catalog.timestamptz;
     v_earlier pgorch.signals;
-    v_id constant uuid := pgorch.new_run_id(v_bucket);
+    v_id constant pg_catalog.uuid := pgorch.new_run_id(v_bucket);
     v_step pgorch.steps;
     v_signal pgorch.signals;
 begin

@@ -7,11 +7,11 @@ create or replace function pgorch.cancel(
     as $$
 declare
     v_bucket constant integer := pgorch.bucket_of(p_run_id);
-    v_actor constant text := pgorch._actor(p_actor);
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
     v_run pgorch.runs := pgorch._locked_run(p_run_id);
-    v_before constant text := v_run.status;
-    v_now constant timestamptz := pgorch.clock_now();
-    v_error constant jsonb := case when p_reason is not null then jsonb_build_object('type', 'Cancelled', 'message', left(p_reason, 10000)) end;
+    v_before constant pg_catalog.text := v_run.status;
+    v_now constant pg_catalog.timestamptz := pgorch.clock_now();
+    v_error constant pg_catalog.jsonb := case when p_reason is not null then jsonb_build_object('type', 'Cancelled', 'message', left(p_reason, 10000)) end;
 begin
     if v_run.finished_at is not null then
         perform pgorch._raise('OR002', format('run %s cannot be cancelled: it is %s since %s', p_run_id, v_run.status, v_run.finished_at),
@@ -59,7 +59,7 @@ create or replace function pgorch.pause(p_run_id uuid, p_actor text default null
     as $$
 declare
     v_bucket constant integer := pgorch.bucket_of(p_run_id);
-    v_actor constant text := pgorch._actor(p_actor);
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
     v_run constant pgorch.runs := pgorch._locked_run(p_run_id);
 begin
     if v_run.finished_at is not null then
@@ -83,7 +83,7 @@ create or replace function pgorch.resume(p_run_id uuid, p_actor text default nul
     as $$
 declare
     v_bucket constant integer := pgorch.bucket_of(p_run_id);
-    v_actor constant text := pgorch._actor(p_actor);
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
     v_run pgorch.runs := pgorch._locked_run(p_run_id);
 begin
     if v_run.status <> 'paused' then

@@ -8,7 +8,7 @@ create or replace function pgorch._help_step(
 declare
     v_step pgorch.steps := pgorch._map_before_item(p_bucket, p_run, p_node, p_item);
     v_move pgorch._move;
-    v_ended record;
+    v_ended pg_catalog.record;
 begin
     if v_step.id is not null then
         return pgorch._help_coming_item(p_bucket, p_run, v_step, p_action, p_item, p_value, p_actor, p_now);

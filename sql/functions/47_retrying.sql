@@ -22,8 +22,8 @@ create or replace function pgorch.skip(
     set jit = off set enable_seqscan = off
     as $$
 declare
-    v_actor constant text := pgorch._actor(p_actor);
-    v_roles text[] := pgorch._roles(v_actor, p_roles);
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
+    v_roles pg_catalog.text[] := pgorch._roles(v_actor, p_roles);
 begin
     if p_output is null then
         perform pgorch._raise('OR006', 'a skipped step needs an output', 'Leave p_output out for {}, or give null as JSON: ''null''.');
@@ -44,10 +44,10 @@ create or replace function pgorch._take_up(
     as $$
 declare
     v_bucket constant integer := pgorch.bucket_of(p_run_id);
-    v_now timestamptz;
-    v_path uuid[];
+    v_now pg_catalog.timestamptz;
+    v_path pg_catalog.uuid[];
     v_run pgorch.runs;
-    v_before text;
+    v_before pg_catalog.text;
 begin
     -- From the top: whoever locks a parent and its child locks the parent first. Once all are locked, the line stands.
     loop
@@ -87,7 +87,7 @@ create or replace function pgorch._check_may_skip(p_bucket integer, p_run pgorch
 declare
     v_node pgorch.nodes;
     v_approval pgorch.approvals;
-    v_id constant text := case when p_run.finished_at is null then (pgorch._step_to_help(p_bucket, p_run, 'skip', p_node, null)).node
+    v_id constant pg_catalog.text := case when p_run.finished_at is null then (pgorch._step_to_help(p_bucket, p_run, 'skip', p_node, null)).node
                                when p_run.stopped is not null
                                then p_run.stopped -> pgorch._stopped_at(p_run, p_node) ->> 'node' end;
 begin
@@ -112,8 +112,8 @@ create or replace function pgorch._failed_line(p_bucket integer, p_run_id uuid) 
     language plpgsql stable
     as $$
 declare
-    v_line uuid[] := array[p_run_id];
-    v_parent record;
+    v_line pg_catalog.uuid[] := array[p_run_id];
+    v_parent pg_catalog.record;
 begin
     loop
         select p.id, p.status, p.stopped into v_parent
@@ -164,13 +164,13 @@ create or replace function pgorch._revive(
     as $$
 declare
     v_graph pgorch.graphs;
-    v_stopped constant jsonb := p_run.stopped;
+    v_stopped constant pg_catalog.jsonb := p_run.stopped;
     v_target constant integer := case when cardinality(p_path) = 1 then pgorch._stopped_at(p_run, p_node) end;
     v_is_target boolean;
-    v_entry jsonb;
+    v_entry pg_catalog.jsonb;
     v_move pgorch._move;
     v_moves pgorch._move[] := '{}';
-    v_revived record;
+    v_revived pg_catalog.record;
 begin
     if cardinality(p_path) = 1 and v_target is null and (p_action = 'skip' or p_value is not null or p_item is not null) then
         perform pgorch._raise('OR006', format('run %s failed at no single step', p_run.id), 'Name the node that is meant.');
@@ -294,7 +294,7 @@ create or replace function pgorch._revive_child(
 declare
     v_child pgorch.runs;
     v_step_id bigint;
-    v_end record;
+    v_end pg_catalog.record;
 begin
     run := p_run;
     done := false;

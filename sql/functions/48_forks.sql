@@ -10,9 +10,9 @@ create or replace function pgorch.fork(
     as $$
 declare
     v_bucket constant integer := pgorch.bucket_of(p_run_id);
-    v_actor constant text := pgorch._actor(p_actor);
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
     v_source constant pgorch.runs := pgorch._locked_run(p_run_id);
-    v_now constant timestamptz := pgorch.clock_now();
+    v_now constant pg_catalog.timestamptz := pgorch.clock_now();
     v_graph pgorch.graphs;
     v_at integer;
     v_run pgorch.runs;
@@ -106,7 +106,7 @@ declare
     v_step pgorch.steps;
     v_move pgorch._move;
     v_until constant integer := p_run.forked_at;
-    v_at timestamptz;
+    v_at pg_catalog.timestamptz;
     v_last integer := 0;
 begin
     v_move.node := p_graph.start_node;

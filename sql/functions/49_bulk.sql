@@ -9,12 +9,12 @@ create or replace function pgorch.bulk(
     set lock_timeout = '500ms'
     as $$
 declare
-    v_actor constant text := pgorch._actor(p_actor);
-    v_filter constant jsonb := pgorch._bulk_filter(p_action, p_filter, p_arguments, p_limit);
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
+    v_filter constant pg_catalog.jsonb := pgorch._bulk_filter(p_action, p_filter, p_arguments, p_limit);
     v_found integer := 0;
     v_problems integer := 0;
     v_locked integer := 0;
-    v_touched uuid[] := '{}';
+    v_touched pg_catalog.uuid[] := '{}';
 begin
     -- A run can be in any bucket, and there are 256 at most.
     for v_bucket in 0 .. 255 loop
@@ -54,12 +54,12 @@ create or replace function pgorch._bulk_filter(p_action text, p_filter jsonb, p_
     language plpgsql stable
     as $$
 declare
-    v_arguments constant jsonb := '{"cancel": {"reason": "string", "compensate": "boolean"}, "pause": {}, "resume": {},
+    v_arguments constant pg_catalog.jsonb := '{"cancel": {"reason": "string", "compensate": "boolean"}, "pause": {}, "resume": {},
         "retry": {"node": "string", "input": "any", "item": "integer"}, "skip": {"node": "string", "output": "any", "item": "integer"},
         "move": {"graph": "string"}}';
-    v_to uuid;
-    v_graphs uuid[];
-    v_filter jsonb := p_filter;
+    v_to pg_catalog.uuid;
+    v_graphs pg_catalog.uuid[];
+    v_filter pg_catalog.jsonb := p_filter;
 begin
     if not coalesce(v_arguments ? p_action, false) then
         perform pgorch._raise('OR006', format('there is no action %s for many runs', coalesce(pgorch._quoted(p_action), 'null')),
@@ -96,8 +96,8 @@ create or replace function pgorch._check_members(p_what text, p_value jsonb, p_k
     language plpgsql stable
     as $$
 declare
-    v_member record;
-    v_names constant text[] := array(select k from jsonb_object_keys(p_known) k order by 1);
+    v_member pg_catalog.record;
+    v_names constant pg_catalog.text[] := array(select k from jsonb_object_keys(p_known) k order by 1);
 begin
     if jsonb_typeof(p_value) is distinct from 'object' then
         perform pgorch._raise('OR006', format('%s: an object is needed, not %s', p_what, coalesce(jsonb_typeof(p_value), 'null')),
@@ -126,7 +126,7 @@ create or replace function pgorch._bulk_graphs(p_filter jsonb, p_to uuid) return
     language plpgsql stable
     as $$
 declare
-    v_graphs uuid[];
+    v_graphs pg_catalog.uuid[];
 begin
     if p_filter ? 'version' then
         if not p_filter ? 'graph' then
@@ -159,13 +159,13 @@ create or replace function pgorch._bulk_statuses(p_action text, p_given jsonb) r
     language plpgsql stable
     as $$
 declare
-    v_possible constant text[] := case p_action
+    v_possible constant pg_catalog.text[] := case p_action
         when 'resume' then '{paused}'
         when 'pause' then '{running,awaiting_approval,waiting}'
         when 'retry' then '{running,awaiting_approval,waiting,paused,failed}'
         when 'skip' then '{running,awaiting_approval,waiting,paused,failed}'
         else '{running,awaiting_approval,waiting,paused}' end;
-    v_given text[];
+    v_given pg_catalog.text[];
 begin
     if p_given is null then
         -- Steps that are live are helped only if that is asked for.
@@ -243,10 +243,10 @@ create or replace function pgorch._bulk_act(
     language plpgsql
     as $$
 declare
-    v_line constant uuid[] := case when p_action in ('retry', 'skip') then pgorch._failed_line(p_bucket, p_run_id) else array[p_run_id] end;
-    v_locks uuid[] := v_line;
+    v_line constant pg_catalog.uuid[] := case when p_action in ('retry', 'skip') then pgorch._failed_line(p_bucket, p_run_id) else array[p_run_id] end;
+    v_locks pg_catalog.uuid[] := v_line;
     v_run pgorch.runs;
-    v_node constant text := p_arguments ->> 'node';
+    v_node constant pg_catalog.text := p_arguments ->> 'node';
     v_item constant integer := p_arguments ->> 'item';
 begin
     if p_action in ('retry', 'skip') then

@@ -6,11 +6,11 @@ create or replace function pgorch.move(p_run_id uuid, p_graph text, p_actor text
     as $$
 declare
     v_bucket constant integer := pgorch.bucket_of(p_run_id);
-    v_actor constant text := pgorch._actor(p_actor);
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
     v_run pgorch.runs := pgorch._locked_run(p_run_id);
-    v_now constant timestamptz := pgorch.clock_now();
-    v_graph_id constant uuid := pgorch.find_graph(p_graph);
-    v_problems constant text[] := pgorch._moving_problems(v_bucket, v_run, v_graph_id);
+    v_now constant pg_catalog.timestamptz := pgorch.clock_now();
+    v_graph_id constant pg_catalog.uuid := pgorch.find_graph(p_graph);
+    v_problems constant pg_catalog.text[] := pgorch._moving_problems(v_bucket, v_run, v_graph_id);
     v_ids bigint[];
 begin
     if v_problems <> '{}' then

@@ -148,15 +148,15 @@ create or replace function pgorch._look(
 declare
     v_margin constant interval := '0.25 seconds';
     v_admitted bigint[];
-    v_limits record;
+    v_limits pg_catalog.record;
     v_limited boolean := false;
-    v_claimed record;
+    v_claimed pg_catalog.record;
     v_more boolean := false;
     v_later boolean := false;
-    v_again timestamptz := p_from;
-    v_left timestamptz := coalesce(p_cursor[4], 'infinity');
-    v_began timestamptz;
-    v_place timestamptz;
+    v_again pg_catalog.timestamptz := p_from;
+    v_left pg_catalog.timestamptz := coalesce(p_cursor[4], 'infinity');
+    v_began pg_catalog.timestamptz;
+    v_place pg_catalog.timestamptz;
 begin
     ids := '{}';
     if exists (select from pgorch._key_changes c where c.bucket = p_bucket and c.due_at between p_from and p_now) then

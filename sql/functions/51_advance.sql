@@ -19,21 +19,21 @@ create or replace function pgorch.advance(
     set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_bitmapscan = off
     as $$
 declare
-    v_now timestamptz;
-    v_token constant uuid := pgorch._new_lease_token();
+    v_now pg_catalog.timestamptz;
+    v_token constant pg_catalog.uuid := pgorch._new_lease_token();
     v_count constant integer := coalesce(cardinality(p_step_ids), 0);
-    v_lease record;
+    v_lease pg_catalog.record;
     v_plain pgorch._plain_step[];
     v_done bigint[];
-    v_group record;
-    v_from timestamptz;
+    v_group pg_catalog.record;
+    v_from pg_catalog.timestamptz;
     v_rival integer;
-    v_found record;
-    v_items record;
+    v_found pg_catalog.record;
+    v_items pg_catalog.record;
     v_ids bigint[] := '{}';
     v_known boolean[] := '{}';
-    v_free_queues text[];
-    v_free_tools text[];
+    v_free_queues pg_catalog.text[];
+    v_free_tools pg_catalog.text[];
     v_counted boolean := false;
     v_sleeps boolean := false;
     v_got integer := 0;

@@ -10,9 +10,9 @@ declare
     v_run pgorch.runs;
     v_step pgorch.steps;
     v_moves pgorch._move[] := '{}';
-    v_settled record;
-    v_ended record;
-    v_maps jsonb := '{}';
+    v_settled pg_catalog.record;
+    v_ended pg_catalog.record;
+    v_maps pg_catalog.jsonb := '{}';
     v_counted boolean := false;
 begin
     -- The run first, then its steps; and after the wait for it every lease is looked at.
@@ -85,7 +85,7 @@ create or replace function pgorch._item_ended(
     as $$
 declare
     v_failed constant boolean := p_move.outcome = 'error';
-    v_key constant text := p_step.parent::text;
+    v_key constant pg_catalog.text := p_step.parent::text;
 begin
     run := pgorch._append(p_bucket, p_run, case when v_failed then 'item_failed' else 'item_completed' end::pgorch.event_kind, p_now,
         p_node => p_step.node, p_attempt => p_step.attempt, p_started_at => p_step.started_at, p_worker_id => p_step.worker_id,
@@ -103,8 +103,8 @@ create or replace function pgorch._go_on_with_maps(
     language plpgsql
     as $$
 declare
-    v_map record;
-    v_gone_on record;
+    v_map pg_catalog.record;
+    v_gone_on pg_catalog.record;
 begin
     run := p_run;
     moves := p_moves;
@@ -127,8 +127,8 @@ create or replace function pgorch._settle_items(
 declare
     v_run pgorch.runs;
     v_moves pgorch._move[] := '{}';
-    v_map record;
-    v_gone_on record;
+    v_map pg_catalog.record;
+    v_gone_on pg_catalog.record;
     v_keep integer;
 begin
     kept := '{}';
@@ -177,14 +177,14 @@ create or replace function pgorch._settle_arrivals(
     as $$
 declare
     v_run pgorch.runs;
-    v_targets text[];
-    v_visits text[];
-    v_counts jsonb[];
-    v_lineages jsonb[];
-    v_outputs jsonb[];
-    v_keys text[];
-    v_written jsonb;
-    v_key_lineages jsonb[];
+    v_targets pg_catalog.text[];
+    v_visits pg_catalog.text[];
+    v_counts pg_catalog.jsonb[];
+    v_lineages pg_catalog.jsonb[];
+    v_outputs pg_catalog.jsonb[];
+    v_keys pg_catalog.text[];
+    v_written pg_catalog.jsonb;
+    v_key_lineages pg_catalog.jsonb[];
 begin
     select r.* into v_run from pgorch.runs r where r.bucket = p_bucket and r.id = p_run_id for update;
     if v_run.status is distinct from 'running' or v_run.ending is not null
@@ -276,8 +276,8 @@ create or replace function pgorch._give_back(
     language plpgsql
     as $$
 declare
-    v_keys text[];
-    v_times timestamptz[];
+    v_keys pg_catalog.text[];
+    v_times pg_catalog.timestamptz[];
 begin
     -- From two deaths on a step waits where only one at a time is taken ('!'), from three on it is not run any more ('').
     -- A step with a concurrency key gives up its place, and waits for another until it may run again.

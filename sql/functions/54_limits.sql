@@ -110,10 +110,10 @@ declare
     v_tokens integer[];
     v_queue_left integer[];
     v_tool_left integer[];
-    v_queue_limits text[] := '{}';
-    v_tool_limits text[] := '{}';
-    v_suspect record;
-    v_picked record;
+    v_queue_limits pg_catalog.text[] := '{}';
+    v_tool_limits pg_catalog.text[] := '{}';
+    v_suspect pg_catalog.record;
+    v_picked pg_catalog.record;
 begin
     ids := '{}';
     perform pgorch._lock_limits(p_bucket, p_kinds, p_names);
@@ -244,8 +244,8 @@ create or replace function pgorch.set_limit(
     set jit = off set enable_seqscan = off
     as $$
 declare
-    v_actor constant text := pgorch._actor(p_actor);
-    v_now constant timestamptz := pgorch.clock_now();
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
+    v_now constant pg_catalog.timestamptz := pgorch.clock_now();
     v_seconds constant double precision := extract(epoch from p_per);
     v_before pgorch.limits;
     v_limit pgorch.limits;
@@ -341,7 +341,7 @@ create or replace function pgorch.drop_limit(p_kind text, p_name text, p_actor t
     set jit = off set enable_seqscan = off
     as $$
 declare
-    v_actor constant text := pgorch._actor(p_actor);
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
     v_limit pgorch.limits;
 begin
     delete from pgorch.limits l where l.kind = p_kind and l.name = p_name returning l.* into v_limit;

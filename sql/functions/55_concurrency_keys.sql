@@ -18,7 +18,7 @@ create or replace function pgorch._limiter(
     language plpgsql stable
     as $$
 declare
-    v_key jsonb;
+    v_key pg_catalog.jsonb;
 begin
     select r.value, r.problem into v_key, problem from pgorch._rendered(p_bucket, p_run, p_graph, p_node.concurrency_key) r;
     if problem is not null then
@@ -84,8 +84,8 @@ create or replace function pgorch._admit(p_bucket integer, p_from timestamptz, p
     language plpgsql
     as $$
 declare
-    v_keys text[];
-    v_open text[];
+    v_keys pg_catalog.text[];
+    v_open pg_catalog.text[];
     v_free bigint[];
     v_ids bigint[];
 begin

@@ -13,8 +13,8 @@ create or replace function pgorch._sql_runner(p_owner name, p_seen text default 
     set search_path = pg_catalog, pg_temp
     as $$
 declare
-    v_end constant text := E'\n LANGUAGE plpgsql\n SECURITY DEFINER\nAS $function$' || pgorch._sql_runner_body() || E'$function$\n';
-    v_version text;
+    v_end constant pg_catalog.text := E'\n LANGUAGE plpgsql\n SECURITY DEFINER\nAS $function$' || pgorch._sql_runner_body() || E'$function$\n';
+    v_version pg_catalog.text;
     v_is_true boolean;
 begin
     -- Its owner may alter it at any time, and whoever has CREATE on the schema may have made it for another.
@@ -71,13 +71,13 @@ create or replace function pgorch._run_statement(p_sql text, p_parameters jsonb)
     language plpgsql
     as $$
 declare
-    v_types regtype[];
-    v_call text;
-    v_row record;
-    v_rows jsonb[] := '{}';
-    v_output jsonb;
-    v_deferred text := '';
-    v_temporary constant oid[] := array(select c.oid from pg_class c where c.relnamespace = pg_my_temp_schema()
+    v_types pg_catalog.regtype[];
+    v_call pg_catalog.text;
+    v_row pg_catalog.record;
+    v_rows pg_catalog.jsonb[] := '{}';
+    v_output pg_catalog.jsonb;
+    v_deferred pg_catalog.text := '';
+    v_temporary constant pg_catalog.oid[] := array(select c.oid from pg_class c where c.relnamespace = pg_my_temp_schema()
                                         union all select t.oid from pg_type t where t.typnamespace = pg_my_temp_schema());
 begin
     if exists (select from pg_prepared_statements s where s.name = 'pgorch_sql_step') then
@@ -132,7 +132,7 @@ create or replace function pgorch._deferred_writes() returns text
     set search_path = pg_catalog, pg_temp
     as $$
 declare
-    v_tables oid[];
+    v_tables pg_catalog.oid[];
 begin
     if current_setting('server_version_num')::integer >= 180000 then
         -- Triggers run with the rights of whoever they were deferred by.
@@ -164,7 +164,7 @@ create or replace function pgorch._drop_temporary(p_before oid[]) returns void
     set search_path = pg_catalog, pg_temp
     as $$
 declare
-    v_drop record;
+    v_drop pg_catalog.record;
 begin
     if pg_my_temp_schema() = 0 then
         return;
@@ -254,7 +254,7 @@ create or replace function pgorch._put_back(p_marks jsonb) returns void
     language plpgsql
     as $$
 declare
-    v_do record;
+    v_do pg_catalog.record;
 begin
     for v_do in
         -- What was prepared under the name of another's statement would be run by him, and the rest of a cursor when the
@@ -282,12 +282,12 @@ create or replace function pgorch.perform_sql(p_bucket integer, p_step_id bigint
     -- It sets nothing: the statement finds the search_path of the session, and what it sets can be told from the rest.
     as $$
 declare
-    v_marks constant jsonb := pgorch._session_marks();
-    v_path constant text := current_setting('search_path');
+    v_marks constant pg_catalog.jsonb := pgorch._session_marks();
+    v_path constant pg_catalog.text := current_setting('search_path');
     v_path_was_set constant boolean := v_marks -> 'settings' ? 'search_path';
-    v_step record;
-    v_runner text;
-    v_output jsonb;
+    v_step pg_catalog.record;
+    v_runner pg_catalog.text;
+    v_output pg_catalog.jsonb;
 begin
     select l.* into v_step from pgorch._leased_sql(p_bucket, p_step_id, p_lease_token) l;
     perform pgorch._check_performer(v_step.owner);
@@ -323,7 +323,7 @@ create or replace function pgorch._check_performer(p_owner name) returns void
     set search_path = pg_catalog, pg_temp
     as $$
 declare
-    v_stack text;
+    v_stack pg_catalog.text;
 begin
     get diagnostics v_stack = pg_context;
     if strpos(v_stack, '_run_statement(text,jsonb)') > 0 then
@@ -351,10 +351,10 @@ create or replace function pgorch.run_sql_steps(p_bucket integer default 0, p_li
     language plpgsql
     as $$
 declare
-    v_worker constant uuid := gen_random_uuid();
-    v_step record;
-    v_outcome text;
-    v_output jsonb;
+    v_worker constant pg_catalog.uuid := gen_random_uuid();
+    v_step pg_catalog.record;
+    v_outcome pg_catalog.text;
+    v_output pg_catalog.jsonb;
     v_done integer := 0;
 begin
     perform pgorch.enlist_worker(p_bucket, v_worker, 'psql', coalesce(nullif(pgorch._sql_queues(p_bucket), '{}'), '{default}'), '{pgorch.sql}', 1, 60);

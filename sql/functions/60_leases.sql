@@ -7,7 +7,7 @@ create or replace function pgorch.enlist_worker(
     set jit = off set enable_seqscan = off
     as $$
 declare
-    v_now constant timestamptz := pgorch.clock_now();
+    v_now constant pg_catalog.timestamptz := pgorch.clock_now();
     v_marker bigint := p_marker;
 begin
     if cardinality(p_queues) = 0 or exists (select from unnest(p_queues) q(queue) where q.queue is null or q.queue = '' or q.queue like '!%') then
@@ -49,12 +49,12 @@ create or replace function pgorch.beat(p_bucket integer, p_worker_id uuid, p_lea
     set jit = off set enable_seqscan = off
     as $$
 declare
-    v_now constant timestamptz := pgorch.clock_now();
-    v_lease record;
+    v_now constant pg_catalog.timestamptz := pgorch.clock_now();
+    v_lease pg_catalog.record;
     v_renews boolean;
-    v_from timestamptz;
-    v_began timestamptz;
-    v_due timestamptz;
+    v_from pg_catalog.timestamptz;
+    v_began pg_catalog.timestamptz;
+    v_due pg_catalog.timestamptz;
 begin
     select l.queues, l.tools, l.expires_at, l.lanes_from, l.lanes_due_at, l.to_drain into v_lease
     from pgorch._worker_leases l where l.bucket = p_bucket and l.worker_id = p_worker_id and l.status = 'alive';
@@ -128,11 +128,11 @@ create or replace function pgorch._recover(p_bucket integer, p_worker_id uuid, p
     language plpgsql
     as $$
 declare
-    v_dead uuid[];
-    v_gone uuid[];
-    v_how text[];
-    v_holding uuid[];
-    v_step record;
+    v_dead pg_catalog.uuid[];
+    v_gone pg_catalog.uuid[];
+    v_how pg_catalog.text[];
+    v_holding pg_catalog.uuid[];
+    v_step pg_catalog.record;
     v_run pgorch.runs;
 begin
     -- Nothing of a graph is evaluated here and nothing is waited for, so that neither bad data nor a busy run can stop it.
@@ -219,9 +219,9 @@ create or replace function pgorch.drain_worker(p_worker text, p_actor text defau
     set jit = off set enable_seqscan = off
     as $$
 declare
-    v_actor constant text := pgorch._actor(p_actor);
-    v_now constant timestamptz := pgorch.clock_now();
-    v_ids uuid[] := '{}';
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
+    v_now constant pg_catalog.timestamptz := pgorch.clock_now();
+    v_ids pg_catalog.uuid[] := '{}';
 begin
     for v_bucket in 0 .. pgorch.bucket_count() - 1 loop
         with asked as (
@@ -246,8 +246,8 @@ create or replace function pgorch.leave(p_bucket integer, p_worker_id uuid) retu
     set jit = off set enable_seqscan = off
     as $$
 declare
-    v_now constant timestamptz := pgorch.clock_now();
-    v_runs uuid[];
+    v_now constant pg_catalog.timestamptz := pgorch.clock_now();
+    v_runs pg_catalog.uuid[];
     v_ids bigint[];
 begin
     -- The runs first, for whether a step is held depends on its run. What somebody else is changing just now is not waited

@@ -5,7 +5,7 @@ create or replace function pgorch.tick(p_bucket integer) returns integer
     set jit = off set enable_seqscan = off
     as $$
 declare
-    v_now constant timestamptz := pgorch.clock_now();
+    v_now constant pg_catalog.timestamptz := pgorch.clock_now();
     v_ids bigint[];
     v_timer pgorch.timers;
     v_run pgorch.runs;

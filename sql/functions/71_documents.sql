@@ -29,7 +29,7 @@ create or replace function pgorch.run_document(p_run_id uuid) returns jsonb
 declare
     v_bucket constant integer := pgorch.bucket_of(p_run_id);
     v_run constant pgorch.runs := pgorch._seen_run(p_run_id);
-    v_document jsonb;
+    v_document pg_catalog.jsonb;
 begin
     select jsonb_build_object(
         'run_id', r.id, 'graph_id', r.graph_id, 'graph', g.name, 'version', g.version, 'status', r.status,
@@ -85,7 +85,7 @@ create or replace function pgorch.watch_run(p_run_id uuid, p_seconds integer def
     as $$
 declare
     v_bucket constant integer := pgorch.bucket_of(p_run_id);
-    v_now constant timestamptz := pgorch.clock_now();
+    v_now constant pg_catalog.timestamptz := pgorch.clock_now();
 begin
     -- Written only when less than half of the time is left, so that many who watch one run do not all write. Whoever waits
     -- for the end takes nothing from somebody else who follows the steps.

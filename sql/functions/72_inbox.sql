@@ -51,7 +51,7 @@ where pgorch._waits_for(w.assignees, case when w.exclude_initiator and pgorch._h
 comment on view pgorch.my_approvals is 'Of the waiting approvals those that the user of the session can decide.';
 do $$
 declare
-    v_column record;
+    v_column pg_catalog.record;
 begin
     for v_column in
         select a.attname, col_description(a.attrelid, a.attnum) as text
@@ -92,9 +92,9 @@ create or replace function pgorch.approval_document(p_approval_id uuid) returns 
     as $$
 declare
     v_bucket constant integer := pgorch.bucket_of(p_approval_id);
-    v_run_id constant uuid := pgorch._run_of_approval(p_approval_id);
-    v_now constant timestamptz := pgorch.clock_now();
-    v_document jsonb;
+    v_run_id constant pg_catalog.uuid := pgorch._run_of_approval(p_approval_id);
+    v_now constant pg_catalog.timestamptz := pgorch.clock_now();
+    v_document pg_catalog.jsonb;
 begin
     select jsonb_build_object(
         'approval_id', a.id, 'run_id', a.run_id, 'graph', g.name, 'version', g.version, 'node', a.node, 'status', a.status,

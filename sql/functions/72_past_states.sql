@@ -58,7 +58,7 @@ create or replace function pgorch._writing_entries(p_bucket integer, p_run pgorc
     as $$
 declare
     v_moved integer[];
-    v_left uuid[];
+    v_left pg_catalog.uuid[];
 begin
     -- Of a run that was moved to another version of its graph, earlier entries belong to the version that it left.
     select array_agg(h.seq order by h.seq), array_agg((h.output ->> 'from')::uuid order by h.seq) into v_moved, v_left
@@ -80,8 +80,8 @@ create or replace function pgorch._state_after(p_state jsonb, p_node pgorch.node
     language plpgsql stable
     as $$
 declare
-    v_written jsonb := pgorch._written_by_entry(p_node, p_entry);
-    v_reducers jsonb;
+    v_written pg_catalog.jsonb := pgorch._written_by_entry(p_node, p_entry);
+    v_reducers pg_catalog.jsonb;
 begin
     if v_written <> '{}' and p_entry.kind <> 'state_edited' then
         select g.reducers into v_reducers from pgorch.graphs g where g.id = p_node.graph_id;
@@ -98,8 +98,8 @@ create or replace function pgorch._state_at(p_bucket integer, p_run pgorch.runs,
     language plpgsql stable
     as $$
 declare
-    v_state jsonb := p_run.input;
-    v_each record;
+    v_state pg_catalog.jsonb := p_run.input;
+    v_each pg_catalog.record;
 begin
     -- Without reducers the last writer of each key is all that counts, which costs no more than what was written.
     if not exists (select from pgorch.graphs g where g.name = (select o.name from pgorch.graphs o where o.id = p_run.graph_id) and g.reducers is not null) then
@@ -136,8 +136,8 @@ create or replace function pgorch.diff_states(p_run_id uuid, p_from integer, p_t
 declare
     v_bucket constant integer := pgorch.bucket_of(p_run_id);
     v_run constant pgorch.runs := pgorch._seen_run(p_run_id);
-    v_from constant jsonb := pgorch._state_at(v_bucket, v_run, pgorch._seq_in(v_run, p_from));
-    v_to constant jsonb := pgorch._state_at(v_bucket, v_run, pgorch._seq_in(v_run, p_to));
+    v_from constant pg_catalog.jsonb := pgorch._state_at(v_bucket, v_run, pgorch._seq_in(v_run, p_from));
+    v_to constant pg_catalog.jsonb := pgorch._state_at(v_bucket, v_run, pgorch._seq_in(v_run, p_to));
 begin
     return query
         select coalesce(f.key, t.key), f.value, t.value

@@ -4,9 +4,9 @@ create or replace function pgorch._values_found(p_condition jsonpath, p_contains
     language plpgsql immutable
     as $$
 declare
-    v_match text[];
-    v_values jsonb;
-    v_found jsonb := '{}';
+    v_match pg_catalog.text[];
+    v_values pg_catalog.jsonb;
+    v_found pg_catalog.jsonb := '{}';
 begin
     if p_contains is not null then
         return coalesce((select jsonb_object_agg('$.' || k.key, p_state -> k.key) from jsonb_object_keys(p_contains) k(key) where p_state ? k.key), '{}');
@@ -44,9 +44,9 @@ declare
     v_node pgorch.nodes;
     v_edge pgorch.edges;
     v_ranks integer[];
-    v_problem jsonb;
+    v_problem pg_catalog.jsonb;
     v_conditional boolean;
-    v_unknown jsonb;
+    v_unknown pg_catalog.jsonb;
     v_first integer;
     v_stopped integer;
 begin
@@ -112,8 +112,8 @@ create or replace function pgorch.explain_graph(
     language plpgsql stable
     as $$
 declare
-    v_graph_id constant uuid := pgorch.find_graph(p_graph);
-    v_outcome constant text := case p_outcome when 'approved' then 'success' else p_outcome end;
+    v_graph_id constant pg_catalog.uuid := pgorch.find_graph(p_graph);
+    v_outcome constant pg_catalog.text := case p_outcome when 'approved' then 'success' else p_outcome end;
 begin
     perform pgorch._known_node(v_graph_id, p_node);
     if v_outcome is null or v_outcome not in ('success', 'error', 'rejected', 'expired') then

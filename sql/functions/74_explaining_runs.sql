@@ -36,7 +36,7 @@ create or replace function pgorch._vars_at(
     language plpgsql stable
     as $$
 declare
-    v_roots text[];
+    v_roots pg_catalog.text[];
 begin
     select array_agg(distinct t.root) into v_roots
     from pgorch.edges e cross join lateral unnest(e.roots) t(root)
@@ -60,16 +60,16 @@ create or replace function pgorch._counts_at(p_bucket integer, p_run pgorch.runs
     language plpgsql stable
     as $$
 declare
-    v_state jsonb := p_run.input;
-    v_arrived jsonb := '{}';
-    v_each record;
-    v_next record;
+    v_state pg_catalog.jsonb := p_run.input;
+    v_arrived pg_catalog.jsonb := '{}';
+    v_each pg_catalog.record;
+    v_next pg_catalog.record;
     v_entry pgorch.history;
     v_node pgorch.nodes;
     v_move pgorch._move;
-    v_outcome text;
-    v_chosen record;
-    v_key text;
+    v_outcome pg_catalog.text;
+    v_chosen pg_catalog.record;
+    v_key pg_catalog.text;
 begin
     -- Traversals are counted in live steps and not in the history, so the way is gone once more. Several branches that
     -- arrive at a join bring the highest count of each edge.
@@ -119,12 +119,12 @@ declare
     v_graph pgorch.graphs;
     v_node pgorch.nodes;
     v_end pgorch.history;
-    v_each record;
-    v_counts jsonb;
-    v_state jsonb;
-    v_outcome text := 'success';
-    v_plain text;
-    v_decision jsonb;
+    v_each pg_catalog.record;
+    v_counts pg_catalog.jsonb;
+    v_state pg_catalog.jsonb;
+    v_outcome pg_catalog.text := 'success';
+    v_plain pg_catalog.text;
+    v_decision pg_catalog.jsonb;
 begin
     for v_each in select e.entry, e.node from pgorch._writing_entries(v_bucket, v_run, v_upto) e where (e.entry).node = p_node order by (e.entry).seq loop
         v_end := v_each.entry;

@@ -42,7 +42,7 @@ create or replace function pgorch.timeline(p_run_id uuid)
 declare
     v_bucket constant integer := pgorch.bucket_of(p_run_id);
     v_run constant pgorch.runs := pgorch._seen_run(p_run_id);
-    v_now constant timestamptz := pgorch.clock_now();
+    v_now constant pg_catalog.timestamptz := pgorch.clock_now();
 begin
     return query
         select 0, v_run.created_at,

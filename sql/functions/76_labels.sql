@@ -6,8 +6,8 @@ create or replace function pgorch.set_labels(p_run_id uuid, p_labels jsonb, p_ac
     as $$
 declare
     v_bucket constant integer := pgorch.bucket_of(p_run_id);
-    v_actor constant text := pgorch._actor(p_actor);
-    v_labels constant jsonb := nullif(p_labels, '{}');
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
+    v_labels constant pg_catalog.jsonb := nullif(p_labels, '{}');
     v_run pgorch.runs;
 begin
     perform pgorch._check_labels(p_labels);

@@ -11,8 +11,8 @@ create or replace function pgorch.set_retention(p_keep interval, p_actor text de
     set intervalstyle = 'postgres'
     as $$
 declare
-    v_actor constant text := pgorch._actor(p_actor);
-    v_before constant text := pgorch.retention();
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
+    v_before constant pg_catalog.text := pgorch.retention();
 begin
     if p_keep < interval '1 hour' then
         perform pgorch._raise('OR006', format('finished runs are kept for an hour at least, not for %s', p_keep), 'Null keeps them for ever.');
@@ -29,9 +29,9 @@ create or replace function pgorch._forget_runs(p_bucket integer, p_before timest
     set jit = off set enable_seqscan = off
     as $$
 declare
-    v_ids uuid[];
-    v_keys text[];
-    v_approvals uuid[];
+    v_ids pg_catalog.uuid[];
+    v_keys pg_catalog.text[];
+    v_approvals pg_catalog.uuid[];
 begin
     -- What its parent may still read stays with the parent; what a fork shares the history of stays with the fork.
     select array_agg(d.id), array_agg(d.idempotency_key) filter (where d.idempotency_key is not null) into v_ids, v_keys
@@ -65,8 +65,8 @@ create or replace function pgorch._forget_history(p_bucket integer, p_before uui
     set jit = off set enable_seqscan = off
     as $$
 declare
-    v_ids uuid[];
-    v_id uuid;
+    v_ids pg_catalog.uuid[];
+    v_id pg_catalog.uuid;
     v_last integer;
     v_count integer;
     v_left integer := 20000;
@@ -128,7 +128,7 @@ create or replace function pgorch._drop_history(p_before timestamptz) returns vo
     set lock_timeout = '200ms'
     as $$
 declare
-    v_name text;
+    v_name pg_catalog.text;
 begin
     foreach v_name in array coalesce(pgorch._history_to_drop(p_before), '{}') loop
         execute format('drop table pgorch.%I', v_name);
@@ -141,7 +141,7 @@ create or replace function pgorch._forgotten_until() returns timestamptz
     language plpgsql stable
     as $$
 declare
-    v_before constant timestamptz := pgorch.clock_now() - pgorch.retention();
+    v_before constant pg_catalog.timestamptz := pgorch.clock_now() - pgorch.retention();
 begin
     -- No later than the server's time: a test's clock may be ahead, and the partitions to come are empty.
     return case when v_before is not null then date_trunc('week', least(v_before, clock_timestamp()), 'UTC') end;
@@ -153,8 +153,8 @@ create or replace function pgorch._forget() returns integer
     language plpgsql
     as $$
 declare
-    v_before constant timestamptz := pgorch.clock_now() - pgorch.retention();
-    v_whole_weeks constant timestamptz := pgorch._forgotten_until();
+    v_before constant pg_catalog.timestamptz := pgorch.clock_now() - pgorch.retention();
+    v_whole_weeks constant pg_catalog.timestamptz := pgorch._forgotten_until();
     v_forgotten integer := 0;
     v_histories integer := 0;
 begin

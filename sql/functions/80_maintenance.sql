@@ -11,8 +11,8 @@ create or replace function pgorch._make_history() returns void
     set lock_timeout = '1s'
     as $$
 declare
-    v_week timestamptz;
-    v_name text;
+    v_week pg_catalog.timestamptz;
+    v_name pg_catalog.text;
 begin
     for v_week in
         select date_trunc('week', now(), 'UTC') + make_interval(weeks => w) from generate_series(0, 8) w

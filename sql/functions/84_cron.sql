@@ -13,7 +13,7 @@ create or replace function pgorch._cron_number(p_text text, p_field integer) ret
     language plpgsql immutable
     as $$
 declare
-    v_names constant text[] := case p_field when 4 then '{JAN,FEB,MAR,APR,MAY,JUN,JUL,AUG,SEP,OCT,NOV,DEC}'
+    v_names constant pg_catalog.text[] := case p_field when 4 then '{JAN,FEB,MAR,APR,MAY,JUN,JUL,AUG,SEP,OCT,NOV,DEC}'
                                             when 5 then '{SUN,MON,TUE,WED,THU,FRI,SAT}' end;
     v_number integer := array_position(v_names, p_text) - case p_field when 5 then 1 else 0 end;
 begin
@@ -34,9 +34,9 @@ create or replace function pgorch._cron_items(p_term text, p_field integer) retu
     as $$
 declare
     v_highest constant integer := ('{59,23,31,12,7}'::integer[])[p_field];
-    v_span constant text := split_part(p_term, '/', 1);
+    v_span constant pg_catalog.text := split_part(p_term, '/', 1);
     v_step integer := 1;
-    v_ends text[];
+    v_ends pg_catalog.text[];
     v_from integer;
     v_to integer;
 begin
@@ -79,7 +79,7 @@ create or replace function pgorch._cron_day(p_day date, p_days text[], p_weekday
     language plpgsql immutable
     as $$
 declare
-    v_month_end constant date := (date_trunc('month', p_day::timestamp) + interval '1 month - 1 day')::date;
+    v_month_end constant pg_catalog.date := (date_trunc('month', p_day::timestamp) + interval '1 month - 1 day')::date;
     v_day constant integer := extract(day from p_day);
     v_weekday constant integer := extract(dow from p_day);
     v_of_month boolean;
@@ -102,11 +102,11 @@ create or replace function pgorch._checked_cron(p_cron text) returns text
     language plpgsql immutable
     as $$
 declare
-    v_fields constant text[] := regexp_split_to_array(btrim(p_cron, E' \t\r\n'), '\s+');
-    v_short constant jsonb := '{"@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *", "@monthly": "0 0 1 * *", "@weekly": "0 0 * * 0",
+    v_fields constant pg_catalog.text[] := regexp_split_to_array(btrim(p_cron, E' \t\r\n'), '\s+');
+    v_short constant pg_catalog.jsonb := '{"@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *", "@monthly": "0 0 1 * *", "@weekly": "0 0 * * 0",
                                 "@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@hourly": "0 * * * *"}';
-    v_items jsonb := '{}';
-    v_values text[];
+    v_items pg_catalog.jsonb := '{}';
+    v_values pg_catalog.text[];
 begin
     if p_cron is null or length(p_cron) > 200 then
         perform pgorch._raise('OR006', 'a cron expression has up to 200 characters', 'Every day at 2 is 0 2 * * *.');
@@ -143,7 +143,7 @@ create or replace function pgorch._checked_time_zone(p_name text) returns text
     language plpgsql stable
     as $$
 declare
-    v_names text[];
+    v_names pg_catalog.text[];
 begin
     select array_agg(z.name) into v_names from pg_timezone_names z
     where z.name !~ '^(posix|right)/' and z.name not in ('localtime', 'posixrules', 'Factory');

@@ -39,9 +39,9 @@ create or replace function pgorch._checked_schedule(p_schedule pgorch.schedules)
     as $$
 declare
     v_schedule pgorch.schedules := p_schedule;
-    v_graph_id constant uuid := pgorch.find_graph(p_schedule.graph);
-    v_input jsonb;
-    v_errors jsonb;
+    v_graph_id constant pg_catalog.uuid := pgorch.find_graph(p_schedule.graph);
+    v_input pg_catalog.jsonb;
+    v_errors pg_catalog.jsonb;
 begin
     if v_schedule.name is null or v_schedule.name !~ '^[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,99}$' then
         perform pgorch._raise('OR006', format('%s is no name of a schedule', coalesce(pgorch._quoted(v_schedule.name), 'null')),
@@ -88,9 +88,9 @@ create or replace function pgorch.create_schedule(
     language plpgsql
     as $$
 declare
-    v_actor constant text := pgorch._actor(p_actor);
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
     v_bucket constant integer := pgorch._schedule_bucket(p_name, p_bucket);
-    v_now constant timestamptz := pgorch.clock_now();
+    v_now constant pg_catalog.timestamptz := pgorch.clock_now();
     v_before pgorch.schedules;
     v_after pgorch.schedules;
 begin
@@ -146,7 +146,7 @@ create or replace function pgorch.pause_schedule(p_name text, p_actor text defau
     language plpgsql
     as $$
 declare
-    v_actor constant text := pgorch._actor(p_actor);
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
     v_schedule constant pgorch.schedules := pgorch._locked_schedule(p_name);
 begin
     if v_schedule.paused then
@@ -164,8 +164,8 @@ create or replace function pgorch.resume_schedule(p_name text, p_actor text defa
     language plpgsql
     as $$
 declare
-    v_actor constant text := pgorch._actor(p_actor);
-    v_now constant timestamptz := pgorch.clock_now();
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
+    v_now constant pg_catalog.timestamptz := pgorch.clock_now();
     v_schedule constant pgorch.schedules := pgorch._locked_schedule(p_name);
 begin
     if not v_schedule.paused then
@@ -184,7 +184,7 @@ create or replace function pgorch.delete_schedule(p_name text, p_actor text defa
     language plpgsql
     as $$
 declare
-    v_actor constant text := pgorch._actor(p_actor);
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
     v_schedule constant pgorch.schedules := pgorch._locked_schedule(p_name);
 begin
     delete from pgorch.schedules s where s.name = v_schedule.name;

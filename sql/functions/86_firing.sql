@@ -18,9 +18,9 @@ create or replace function pgorch._unfinished_runs(p_schedule text) returns uuid
     language plpgsql
     as $$
 declare
-    v_ids uuid[];
+    v_ids pg_catalog.uuid[];
     v_bucket integer;
-    v_unfinished uuid[] := '{}';
+    v_unfinished pg_catalog.uuid[] := '{}';
 begin
     select coalesce(array_agg(f.run_id), '{}') into v_ids
     from pgorch.schedule_firings f where f.schedule = p_schedule and f.outcome in ('started', 'triggered');
@@ -40,7 +40,7 @@ create or replace function pgorch._log_firing(
     language plpgsql
     as $$
 declare
-    v_unfinished uuid[];
+    v_unfinished pg_catalog.uuid[];
 begin
     insert into pgorch.schedule_firings (schedule, at, due, outcome, run_id, actor, detail)
     values (p_schedule, p_at, p_due, p_outcome, p_run_id, p_actor, left(p_detail, 1000));
@@ -58,11 +58,11 @@ create or replace function pgorch._start_of_schedule(
     language plpgsql
     as $$
 declare
-    v_actor constant text := pgorch._actor(p_actor);
-    v_graph_id constant uuid := pgorch.find_graph(p_schedule.graph);
-    v_input constant jsonb := pgorch._schedule_input(p_schedule, p_due);
-    v_labels constant jsonb := pgorch._schedule_labels(p_schedule);
-    v_id uuid;
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
+    v_graph_id constant pg_catalog.uuid := pgorch.find_graph(p_schedule.graph);
+    v_input constant pg_catalog.jsonb := pgorch._schedule_input(p_schedule, p_due);
+    v_labels constant pg_catalog.jsonb := pgorch._schedule_labels(p_schedule);
+    v_id pg_catalog.uuid;
 begin
     if p_overlap = 'cancel_other' then
         foreach v_id in array pgorch._unfinished_runs(p_schedule.name) loop
@@ -100,7 +100,7 @@ create or replace function pgorch.due_schedules(p_seconds double precision defau
     language plpgsql
     as $$
 declare
-    v_now constant timestamptz := pgorch.clock_now();
+    v_now constant pg_catalog.timestamptz := pgorch.clock_now();
     v_schedule pgorch.schedules;
 begin
     for v_schedule in
@@ -139,16 +139,16 @@ create or replace function pgorch.fire_schedule(p_name text, p_turn bigint, p_ti
     as $$
 declare
     v_bucket constant integer := pgorch._schedule_bucket(p_name, p_bucket);
-    v_last constant timestamptz := p_times[cardinality(p_times)];
+    v_last constant pg_catalog.timestamptz := p_times[cardinality(p_times)];
     v_schedule pgorch.schedules;
-    v_now timestamptz;
-    v_oldest timestamptz;
-    v_past timestamptz[];
-    v_due timestamptz;
-    v_missed timestamptz;
-    v_outcome text := 'planned';
-    v_unfinished uuid[];
-    v_error jsonb;
+    v_now pg_catalog.timestamptz;
+    v_oldest pg_catalog.timestamptz;
+    v_past pg_catalog.timestamptz[];
+    v_due pg_catalog.timestamptz;
+    v_missed pg_catalog.timestamptz;
+    v_outcome pg_catalog.text := 'planned';
+    v_unfinished pg_catalog.uuid[];
+    v_error pg_catalog.jsonb;
 begin
     -- Whoever else is at it does it; and whoever computed from an earlier state comes too late.
     select s.* into v_schedule from pgorch.schedules s where s.name = p_name and s.turn = p_turn and not s.paused for update skip locked;
@@ -239,14 +239,14 @@ create or replace function pgorch.trigger_schedule(
     set jit = off set enable_seqscan = off
     as $$
 declare
-    v_actor constant text := pgorch._actor(p_actor);
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
     v_bucket constant integer := pgorch._schedule_bucket(p_name, p_bucket);
-    v_key constant text := format('schedule:%s:trigger:', p_name) || p_idempotency_key;
+    v_key constant pg_catalog.text := format('schedule:%s:trigger:', p_name) || p_idempotency_key;
     v_schedule constant pgorch.schedules := pgorch._locked_schedule(p_name);
-    v_overlap constant text := coalesce(p_overlap, v_schedule.overlap);
-    v_now constant timestamptz := pgorch.clock_now();
-    v_unfinished uuid[];
-    v_run_id uuid;
+    v_overlap constant pg_catalog.text := coalesce(p_overlap, v_schedule.overlap);
+    v_now constant pg_catalog.timestamptz := pgorch.clock_now();
+    v_unfinished pg_catalog.uuid[];
+    v_run_id pg_catalog.uuid;
 begin
     if v_overlap not in ('skip', 'buffer_one', 'cancel_other', 'allow') then
         perform pgorch._raise('OR006', format('%s is no policy for runs that overlap', pgorch._quoted(v_overlap)), 'Say allow or cancel_other.');

@@ -22,7 +22,7 @@ create or replace function pgorch._hook_problem(p_url text, p_kinds text[], p_al
     language plpgsql immutable
     as $$
 declare
-    v_parts constant text[] := regexp_match(p_url, '^(https?)://(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::(\d{1,5}))?(?:[/?][!-~]*)?$');
+    v_parts constant pg_catalog.text[] := regexp_match(p_url, '^(https?)://(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::(\d{1,5}))?(?:[/?][!-~]*)?$');
 begin
     return case
         when p_allow_private is null then 'allow_private is true or false'
@@ -83,9 +83,9 @@ create or replace function pgorch.create_hook(
     set search_path = pg_catalog, pgorch, pg_temp
     as $$
 declare
-    v_actor constant text := pgorch._actor(p_actor);
-    v_id constant uuid := pgorch.uuid7();
-    v_problem text := pgorch._hook_problem(p_url, p_kinds, p_allow_private);
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
+    v_id constant pg_catalog.uuid := pgorch.uuid7();
+    v_problem pg_catalog.text := pgorch._hook_problem(p_url, p_kinds, p_allow_private);
 begin
     if coalesce(p_name, '') !~ '^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$' or p_name ~ '^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-' then
         v_problem := 'a hook has a name of 1 to 100 letters, digits, dots, dashes and underscores, which does not look like an id';
@@ -119,9 +119,9 @@ create or replace function pgorch.update_hook(p_hook text, p_url text default nu
     set search_path = pg_catalog, pgorch, pg_temp
     as $$
 declare
-    v_actor constant text := pgorch._actor(p_actor);
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
     v_hook constant pgorch.hooks := pgorch._hook(p_hook);
-    v_problem constant text := pgorch._hook_problem(
+    v_problem constant pg_catalog.text := pgorch._hook_problem(
         coalesce(p_url, v_hook.url), coalesce(p_kinds, v_hook.kinds::text[]), v_hook.allow_private);
 begin
     if v_problem is not null then
@@ -140,7 +140,7 @@ create or replace function pgorch.rotate_hook_secret(p_hook text, p_secret text 
     set search_path = pg_catalog, pgorch, pg_temp
     as $$
 declare
-    v_actor constant text := pgorch._actor(p_actor);
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
     v_hook constant pgorch.hooks := pgorch._hook(p_hook);
 begin
     if p_secret is not null then
@@ -163,8 +163,8 @@ create or replace function pgorch.pause_hook(p_hook text, p_actor text default n
     set search_path = pg_catalog, pgorch, pg_temp
     as $$
 declare
-    v_actor constant text := pgorch._actor(p_actor);
-    v_now constant timestamptz := pgorch.clock_now();
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
+    v_now constant pg_catalog.timestamptz := pgorch.clock_now();
     v_hook constant pgorch.hooks := pgorch._hook(p_hook);
 begin
     update pgorch.hooks h set paused_at = v_now, paused_because = 'paused by ' || v_actor
@@ -180,7 +180,7 @@ create or replace function pgorch.resume_hook(p_hook text, p_actor text default 
     set search_path = pg_catalog, pgorch, pg_temp
     as $$
 declare
-    v_actor constant text := pgorch._actor(p_actor);
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
     v_hook constant pgorch.hooks := pgorch._hook(p_hook);
 begin
     update pgorch.hooks h set paused_at = null, paused_because = null where h.id = v_hook.id;
@@ -196,7 +196,7 @@ create or replace function pgorch.delete_hook(p_hook text, p_actor text default 
     set search_path = pg_catalog, pgorch, pg_temp
     as $$
 declare
-    v_actor constant text := pgorch._actor(p_actor);
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
     v_hook constant pgorch.hooks := pgorch._hook(p_hook);
 begin
     delete from pgorch.hooks h where h.id = v_hook.id;
@@ -212,10 +212,10 @@ create or replace function pgorch.test_hook(p_hook text, p_actor text default nu
     as $$
 declare
     v_bucket constant integer := 0;
-    v_actor constant text := pgorch._actor(p_actor);
-    v_now constant timestamptz := pgorch.clock_now();
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
+    v_now constant pg_catalog.timestamptz := pgorch.clock_now();
     v_hook constant pgorch.hooks := pgorch._hook(p_hook);
-    v_id constant uuid := pgorch.new_run_id(v_bucket);
+    v_id constant pg_catalog.uuid := pgorch.new_run_id(v_bucket);
 begin
     if v_hook.paused_at is not null then
         perform pgorch._raise('OR002', format('the hook %L is paused: %s', v_hook.name, v_hook.paused_because), 'Resume it first: select pgorch.resume_hook(...)');
@@ -236,8 +236,8 @@ create or replace function pgorch.resend_delivery(p_delivery_id uuid, p_actor te
     as $$
 declare
     v_bucket constant integer := pgorch.bucket_of(p_delivery_id);
-    v_actor constant text := pgorch._actor(p_actor);
-    v_now constant timestamptz := pgorch.clock_now();
+    v_actor constant pg_catalog.text := pgorch._actor(p_actor);
+    v_now constant pg_catalog.timestamptz := pgorch.clock_now();
     v_delivery pgorch.hook_deliveries;
     v_hook pgorch.hooks;
 begin

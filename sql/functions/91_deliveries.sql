@@ -6,7 +6,7 @@ create or replace function pgorch._queue_hook(
     language plpgsql
     as $$
 declare
-    v_id constant uuid := pgorch.new_run_id(p_bucket);
+    v_id constant pg_catalog.uuid := pgorch.new_run_id(p_bucket);
 begin
     if p_graph is not null and not exists (select from pgorch.graphs g where g.id = p_graph_id and g.name = p_graph) then
         return;
@@ -24,7 +24,7 @@ create or replace function pgorch._queue_completed(p_bucket integer, p_run_ids u
     set jit = off set enable_indexscan = on set enable_seqscan = off
     as $$
 declare
-    v_graph_ids uuid[];
+    v_graph_ids pg_catalog.uuid[];
 begin
     select array_agg(r.graph_id order by t.ord) into v_graph_ids
     from unnest(p_run_ids) with ordinality t(run_id, ord)
@@ -42,9 +42,9 @@ create or replace function pgorch._hook_body(p_bucket integer, p_delivery pgorch
     set timezone = 'UTC'
     as $$
 declare
-    v_data jsonb;
-    v_event jsonb;
-    v_body jsonb;
+    v_data pg_catalog.jsonb;
+    v_event pg_catalog.jsonb;
+    v_body pg_catalog.jsonb;
 begin
     if p_delivery.kind = 'test' then
         v_data := jsonb_build_object('hook', p_hook.name);
@@ -78,10 +78,10 @@ create or replace function pgorch.claim_deliveries(
     set jit = off set enable_seqscan = off
     as $$
 declare
-    v_now constant timestamptz := pgorch.clock_now();
-    v_lease_ends constant timestamptz := v_now + make_interval(secs => p_lease_seconds);
+    v_now constant pg_catalog.timestamptz := pgorch.clock_now();
+    v_lease_ends constant pg_catalog.timestamptz := v_now + make_interval(secs => p_lease_seconds);
     v_hook pgorch.hooks;
-    v_ids uuid[];
+    v_ids pg_catalog.uuid[];
 begin
     -- Hook by hook, so that what waits for one that does not answer holds up no other.
     for v_hook in
@@ -119,7 +119,7 @@ create or replace function pgorch.record_delivery(
     set jit = off set enable_seqscan = off
     as $$
 declare
-    v_now constant timestamptz := pgorch.clock_now();
+    v_now constant pg_catalog.timestamptz := pgorch.clock_now();
     v_ok constant boolean := coalesce(p_http_status between 200 and 299, false);
     v_delivery pgorch.hook_deliveries;
 begin
@@ -159,11 +159,11 @@ create or replace function pgorch.tend_deliveries(p_bucket integer) returns void
     set jit = off set enable_seqscan = off
     as $$
 declare
-    v_now constant timestamptz := pgorch.clock_now();
-    v_day_ago constant timestamptz := v_now - interval '1 day';
-    v_week_ago constant uuid := pgorch._first_id_of(v_now - interval '7 days');
-    v_served uuid[];
-    v_paused uuid[];
+    v_now constant pg_catalog.timestamptz := pgorch.clock_now();
+    v_day_ago constant pg_catalog.timestamptz := v_now - interval '1 day';
+    v_week_ago constant pg_catalog.uuid := pgorch._first_id_of(v_now - interval '7 days');
+    v_served pg_catalog.uuid[];
+    v_paused pg_catalog.uuid[];
 begin
     select coalesce(array_agg(h.id) filter (where h.paused_at is null), '{}'), coalesce(array_agg(h.id) filter (where h.paused_at is not null), '{}')
     into v_served, v_paused from pgorch.hooks h;

@@ -1,5 +1,6 @@
 """What the catalogue of an installed database must look like, so that buckets can live on many servers."""
 
+import re
 from typing import Any
 
 import psycopg
@@ -151,3 +152,25 @@ def test_the_catalogue_keeps_the_rule(connection: psycopg.Connection[DictRow], r
 
 def test_every_table_with_a_bucket_is_hot(connection: psycopg.Connection[DictRow]) -> None:
     assert {r["table"] for r in found(connection, TABLES_WITH_BUCKET)} == HOT_TABLES
+
+
+# Types that are no keywords are found by the search path, when a session first calls the function.
+_DECLARED = re.compile(
+    r"^\s+[a-z_]\w*\s+(?:constant\s+)?([a-z_0-9]+)(?:\[\])?(?=\s*(?:;|:=|not null|default))", re.MULTILINE
+)
+_KEYWORDS = {"integer", "int", "bigint", "smallint", "boolean", "interval", "numeric"}
+
+
+def test_declared_types_are_named_with_their_schema(connection: psycopg.Connection[DictRow]) -> None:
+    """A statement of an SQL step can set search_path and then call a function of pgorch for the first time in
+    a worker's session: a type named `jsonb` would be that of his schema, as long as the session lives."""
+    found, seen = [], 0
+    for row in connection.execute(
+        "select p.proname, p.prosrc from pg_proc p join pg_language l on l.oid = p.prolang"
+        " where p.pronamespace = 'pgorch'::regnamespace and l.lanname = 'plpgsql'"
+    ):
+        for part in re.findall(r"^\s*declare\s*$(.*?)^\s*begin\s*$", row["prosrc"], re.MULTILINE | re.DOTALL):
+            seen += len(re.findall(r"pg_catalog\.", part))
+            found += [(row["proname"], name) for name in _DECLARED.findall(part) if name not in _KEYWORDS]
+    assert seen > 400
+    assert found == []
