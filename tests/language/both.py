@@ -112,7 +112,7 @@ class Both:
         """The worker is gone with all that it has at hand; what it hands in later is refused."""
         lost = list(self.at_hand.items())
         gone, self.at_hand = self.worker, {}
-        self.engine.jump("31 seconds")
+        self.engine.jump("34 seconds")
         self.worker = self.engine.new_worker(name="next")
         self.worker.beat_everywhere()
         # Of a step that others have died of, the next attempt is not made at once.
