@@ -421,7 +421,7 @@ def test_a_worker_that_leaves_while_its_run_is_resumed_strands_no_step(engine: E
         # The run is paused and not paused: who leaves cannot know in which lane its step belongs.
         assert engine.worker.leave() == 0
         operator.commit()
-    other.beat()
+    other.beat_everywhere()
     assert engine.rows("select held, deaths from pgorch.steps") == [{"held": None, "deaths": 0}]
     assert other.claim_one("a").attempt == 2
     assert engine.kinds(run_id) == ["run_paused", "run_resumed"]
