@@ -24,11 +24,12 @@ class Recovery(NamedTuple):
     rate_after: float
 
 
-def seconds_to_recover(crew: Crew, server: EmbeddedServer, *, away: float) -> Recovery:
+def seconds_to_recover(crew: Crew, server: EmbeddedServer, *, away: float, runs: int = _RUNS) -> Recovery:
     """Kills the server under load, and brings it back after `away` seconds."""
     crew.hire(2)
     graph = crew.graph("step")
-    crew.start(graph, _RUNS)
+    for _ in range(runs // _RUNS):
+        crew.start(graph, _RUNS)
     crew.until_done(500)
     before = _rate(crew)
     kill_server(server)
