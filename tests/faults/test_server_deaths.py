@@ -46,7 +46,7 @@ def test_the_server_dies_during_recovery_again_and_again(own_crew: Crew, own_ser
 
 
 def test_work_goes_on_within_seconds_of_a_restart(own_crew: Crew, own_server: EmbeddedServer) -> None:
-    seen = seconds_to_recover(own_crew, own_server, away=1.0)
+    seen = seconds_to_recover(own_crew, own_server, away=1.0, runs=160_000)
     injected("the server killed under load", seen.farewell != "", f"a session ended with: {seen.farewell}")
     print(seen)
     assert seen.first_step <= 2.0
