@@ -18,7 +18,7 @@ from psycopg.rows import TupleRow
 from psycopg.types.json import set_json_loads
 
 from pgorch.api.silence import Silence
-from pgorch.database.connection import OWN, connect, cut, is_usable
+from pgorch.database.connection import OWN, answering, connect, cut, is_usable
 from pgorch.database.pooling import settle
 from pgorch.database.translation import is_read_only
 from pgorch.errors import DatabaseUnavailable, PgorchError
@@ -52,17 +52,15 @@ async def open_connection(dsn: str, application_name: str = "pgorch api") -> Asy
         with suppress(PgorchError):
             await (await connecting).close()
         raise
-    timer = asyncio.get_running_loop().call_later(_ATTEMPT_SECONDS, cut, connection)
     try:
-        await settle(connection, _SETTINGS, own=OWN)
+        with answering(connection, _ATTEMPT_SECONDS):
+            await settle(connection, _SETTINGS, own=OWN)
     except psycopg.OperationalError as error:
         await connection.close()
         raise DatabaseUnavailable(f"The database did not take up a connection: {error}") from error
     except BaseException:
         await connection.close()
         raise
-    finally:
-        timer.cancel()
     set_json_loads(orjson.Fragment, connection)
     return connection
 

@@ -1,10 +1,12 @@
 """Opens connections to the database, async and sync, all with the same settings."""
 
+import asyncio
 import contextlib
 import os
 import re
 import select
 import socket
+from collections.abc import Iterator
 from typing import Any, Final
 
 import psycopg
@@ -117,3 +119,14 @@ def cut(connection: AsyncConnection[Any] | Connection[Any] | None) -> None:
         socket.socket(fileno=os.dup(connection.fileno())) as wire,
     ):
         wire.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def answering(connection: AsyncConnection[Any], seconds: float) -> Iterator[None]:
+    """Whoever waits inside for an answer has it, or an error, after so many seconds: a line that swallows
+    everything looks like a server that is slow, and no timeout of the server's reaches us through it."""
+    timer = asyncio.get_running_loop().call_later(seconds, cut, connection)
+    try:
+        yield
+    finally:
+        timer.cancel()

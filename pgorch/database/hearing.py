@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from psycopg import AsyncConnection
 
-from pgorch.database.connection import cut
+from pgorch.database.connection import answering
 
 _CHECK_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 4.0
@@ -20,11 +20,8 @@ async def payloads(connection: AsyncConnection[Any]) -> AsyncIterator[str]:
             yield notification.payload
         if not await _something_comes(connection, _CHECK_SECONDS):
             # A connection that broke without a word looks like one on which nothing happens: ask.
-            timer = asyncio.get_running_loop().call_later(_ANSWER_SECONDS, cut, connection)
-            try:
+            with answering(connection, _ANSWER_SECONDS):
                 await connection.execute("select 1", prepare=False)
-            finally:
-                timer.cancel()
 
 
 async def _something_comes(connection: AsyncConnection[Any], seconds: float) -> bool:

@@ -3,13 +3,11 @@
 import asyncio
 import random
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from psycopg import AsyncConnection, Connection
 
-from pgorch.database.connection import OWN, connect, connect_sync, cut
+from pgorch.database.connection import OWN, answering, connect, connect_sync, cut
 from pgorch.database.pooling import settle, settle_sync
 
 _LOCK_MILLISECONDS = 300
@@ -26,15 +24,13 @@ async def open_async(dsn: str, *, purpose: str, statement_seconds: float) -> Asy
         # A connect that is broken off half-way would leave its session open until it is garbage.
         connecting.add_done_callback(_close)
         raise
-    timer = asyncio.get_running_loop().call_later(_OPEN_SECONDS, cut, connection)
     try:
-        if await settle(connection, _timeouts(statement_seconds), own=OWN):
-            connection.prepare_threshold = 0
+        with answering(connection, _OPEN_SECONDS):
+            if await settle(connection, _timeouts(statement_seconds), own=OWN):
+                connection.prepare_threshold = 0
     except BaseException:
         await connection.close()
         raise
-    finally:
-        timer.cancel()
     return connection
 
 
@@ -52,17 +48,6 @@ def open_sync(dsn: str, *, purpose: str, statement_seconds: float) -> Connection
     finally:
         timer.cancel()
     return connection
-
-
-@contextmanager
-def answering(connection: AsyncConnection[Any], seconds: float) -> Iterator[None]:
-    """Whoever waits inside for an answer has it, or an error, after so many seconds: a line that swallows
-    everything looks like a server that is slow, and no timeout of the server's reaches us through it."""
-    timer = asyncio.get_running_loop().call_later(seconds, cut, connection)
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def _close(connecting: "asyncio.Future[AsyncConnection[Any]]") -> None:

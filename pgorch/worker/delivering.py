@@ -11,6 +11,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 import pgorch
+from pgorch.database.connection import answering
 from pgorch.database.delivery_queries import (
     Delivery,
     claim_deliveries,
@@ -22,7 +23,7 @@ from pgorch.errors import PgorchError
 from pgorch.hooks.post import post
 from pgorch.hooks.signing import signed_headers
 from pgorch.worker.bell import Bell
-from pgorch.worker.connections import answering, open_async, pause_seconds
+from pgorch.worker.connections import open_async, pause_seconds
 from pgorch.worker.identity import Timing
 
 log = logging.getLogger("pgorch.worker")

@@ -11,9 +11,10 @@ import psycopg
 from psycopg import AsyncConnection
 
 from pgorch.cron import times_to_fire
+from pgorch.database.connection import answering
 from pgorch.database.worker_queries import DueSchedule, due_schedules, fail_schedule, fire_schedule
 from pgorch.errors import InvalidValue, PgorchError
-from pgorch.worker.connections import answering, open_async, pause_seconds
+from pgorch.worker.connections import open_async, pause_seconds
 from pgorch.worker.identity import Timing
 
 log = logging.getLogger("pgorch.worker")

@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 
+from pgorch.database.connection import answering
 from pgorch.database.migrations import check_schema_async
 from pgorch.database.pooling import check_direct
 from pgorch.database.queries import Queries
@@ -17,7 +18,7 @@ from pgorch.database.translation import is_transient, translated
 from pgorch.database.worker_queries import bucket_count, maintain
 from pgorch.errors import ConfigError, PgorchError
 from pgorch.tool import Tool
-from pgorch.worker.connections import answering, open_async, pause_seconds
+from pgorch.worker.connections import open_async, pause_seconds
 from pgorch.worker.delivering import Delivering
 from pgorch.worker.identity import Timing, default_name
 from pgorch.worker.lease import Lease, Listeners, Listing

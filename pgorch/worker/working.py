@@ -11,6 +11,7 @@ from uuid import UUID
 import psycopg
 from psycopg import AsyncConnection
 
+from pgorch.database.connection import answering
 from pgorch.database.sessions import waiting_sessions
 from pgorch.database.worker_queries import (
     Advanced,
@@ -26,7 +27,7 @@ from pgorch.tool import Tool
 from pgorch.worker import outcomes
 from pgorch.worker.alarms import Alarms
 from pgorch.worker.bell import Bell
-from pgorch.worker.connections import answering, open_async, pause_seconds
+from pgorch.worker.connections import open_async, pause_seconds
 from pgorch.worker.handing_in import Answer, HandingIn
 from pgorch.worker.identity import Timing
 from pgorch.worker.lease import Lease
